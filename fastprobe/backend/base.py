@@ -1,0 +1,155 @@
+"""The interface between probes and devices.
+
+A probe asks its backend for arrays, linear algebra and the two products with row sets; everything elementwise goes
+through ``backend.xp``, the array namespace of the device (NumPy here, CuPy on a GPU). Nothing in a probe names a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Backend", "Design", "RowSets"]
+
+Array = Any
+"""An array of the backend's device (``numpy.ndarray`` on the CPU)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Features of one sample group, kept as they were read; every operation centres them on the fly.
+
+    Attributes
+    ----------
+    x : array of a real dtype, shape (n, d)
+        C-contiguous.
+    mean : array of float64, shape (d,)
+        Column means of `x`.
+    """
+
+    x: Array
+    mean: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, d)``."""
+        return self.x.shape
+
+
+@dataclass(frozen=True, eq=False)
+class RowSets:
+    """K sets of rows on a device, padded to the largest.
+
+    Attributes
+    ----------
+    rows : array of int64, shape (K, m)
+        Row numbers; 0 beyond the size of a set.
+    mask : array of bool, shape (K, m)
+        True where `rows` holds a member.
+    sizes : ndarray of int64, shape (K,)
+        On the host.
+    start, set_of, slot_of : arrays of int64, shapes (n + 1,), (sum of sizes,), (sum of sizes,)
+        The same by row: row i is in the sets ``set_of[start[i]:start[i + 1]]``, in those slots.
+    """
+
+    rows: Array
+    mask: Array
+    sizes: NDArray[np.int64]
+    start: Array
+    set_of: Array
+    slot_of: Array
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def width(self) -> int:
+        """Size m of the largest set."""
+        return int(self.sizes.max())
+
+
+class Backend(Protocol):
+    """Operations on one device.
+
+    Everything is float64 unless said otherwise; batches are leading axes. Vectors of features are *rows*, so that the
+    coefficients of t tasks have the shape (t, d).
+    """
+
+    xp: Any
+    """Array namespace for elementwise work, reductions and matmul."""
+    device: str
+    """``cpu`` or ``cuda:N``, with the name of the device."""
+
+    def asarray(self, a: Any) -> Array:
+        """Bring an array to the device, without a copy if it is there."""
+
+    def to_numpy(self, a: Array) -> NDArray[Any]:
+        """Bring an array to the host."""
+
+    def moments(self, x: Array, rows: NDArray[np.int64]) -> tuple[float, float]:
+        """Mean and standard deviation (ddof 0) over all entries of the given rows, accumulated in float64."""
+
+    def design(self, x: Array, rows: NDArray[np.int64]) -> Design:
+        """Gather the rows of a sample group; a view if they are all of `x` in order."""
+
+    def row_sets(self, sets: Sequence[NDArray[np.int64]], n: int) -> RowSets:
+        """Index sets of rows of an (n, d) design."""
+
+    def centered(self, design: Design) -> Array:
+        """``Xc = x - mean``, shape (n, d), float64."""
+
+    def gram(self, design: Design) -> Array:
+        """``Xc' Xc``, shape (d, d)."""
+
+    def adjoint(self, design: Design, y: Array) -> Array:
+        """``y' Xc``, shape (t, d) for y of shape (n, t)."""
+
+    def forward(self, design: Design, w: Array) -> Array:
+        """``Xc w'``, shape (n, t) for w of shape (t, d)."""
+
+    def project(self, design: Design, basis: Array) -> Array:
+        """``Xc basis`` for a basis of shape (d, r), shape (n, r)."""
+
+    def whiten(self, design: Design, lower: Array) -> Array:
+        """``Xc L'^-1``, shape (n, d): with ``L L' = Xc'Xc + alpha I`` its row products are the hat matrix of ridge."""
+
+    def set_adjoint(self, design: Design, sets: RowSets, v: Array) -> Array:
+        """``v[k]' Xc[S_k]`` for every set, shape (K, c, d) for v of shape (K, m, c); v is zero in padded slots."""
+
+    def set_forward(self, design: Design, sets: RowSets, u: Array) -> Array:
+        """``Xc[S_k] u[k]'`` for every set, shape (K, m, c) for u of shape (K, c, d); zero in padded slots."""
+
+    def take_centered(self, design: Design, sets: RowSets, chunk: slice) -> Array:
+        """Centred features ``Xc[S_k]`` of the sets of a chunk, shape (k, m, d); zero in padded slots."""
+
+    def take(self, a: Array, sets: RowSets, chunk: slice) -> Array:
+        """Rows ``a[S_k]`` of the sets of a chunk, shape (k, m, columns); zero in padded slots."""
+
+    def chunks(self, count: int, bytes_each: int) -> Iterator[slice]:
+        """Cut `count` independent matrices into batches that the device does at once."""
+
+    def cholesky(self, a: Array) -> tuple[Array, Array]:
+        """Lower factors of symmetric matrices (..., d, d), and a mask (...) of those that succeeded.
+
+        Overwrites `a` where that saves a copy; only the lower triangle is read and only that of the result is meaningful.
+        """
+
+    def block_press(self, features: Array, mask: Array, n: int, target: Array) -> tuple[Array, Array]:
+        """Solve ``(I - 11'/n - F_k F_k') v_k = target_k`` by Cholesky factorisation for every set of a chunk.
+
+        Features (k, m, r) and targets (k, m, t), zero in padded slots; returns v of shape (k, m, t), zero there too, and
+        a mask (k,) of the matrices that were positive definite.
+        """
+
+    def cho_solve(self, lower: Array, b: Array) -> Array:
+        """Solve ``L L' z = b`` for every row of `b`: factors (..., d, d), rows (..., c, d), same leading axes."""
+
+    def cho_inverse(self, lower: Array) -> Array:
+        """``(L L')^-1`` of one factor."""
+
+    def eigh(self, a: Array) -> tuple[Array, Array]:
+        """Eigenvalues (ascending) and eigenvectors of one symmetric matrix."""

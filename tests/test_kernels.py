@@ -1,0 +1,82 @@
+"""Every kernel equals its NumPy twin, and does not depend on how its work is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastprobe.backend import get_backend
+from fastprobe.kernels import cpu, reference
+
+DTYPES = [np.float64, np.float32, np.int8, np.uint8]
+
+
+def draw(n: int, d: int, sets: int, dtype, seed: int):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 100, (n, d)).astype(dtype) if np.issubdtype(dtype, np.integer) else rng.standard_normal((n, d)).astype(dtype)
+    rows = [np.sort(rng.permutation(n)[: rng.integers(1, n + 1)]) for _ in range(sets)]
+    return x, x.mean(axis=0, dtype=np.float64), get_backend("cpu").row_sets(rows, n), rng
+
+
+def test_every_kernel_has_a_twin() -> None:
+    assert sorted(cpu.__all__) == sorted(reference.__all__)
+
+
+@given(
+    n=st.integers(1, 600), d=st.integers(1, 600), sets=st.integers(1, 6), c=st.integers(1, 4),
+    dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99), cut=st.floats(0, 1),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_set_kernels(n: int, d: int, sets: int, c: int, dtype, seed: int, cut: float) -> None:
+    x, mean, index, rng = draw(n, d, sets, dtype, seed)
+    by_row = (index.start, index.set_of, index.slot_of)
+    scale = np.abs(x.astype(np.float64) - mean).max() + 1
+
+    v = rng.standard_normal((sets, index.width, c)) * index.mask[:, :, None]
+    wanted = np.ones((sets, c, d))
+    reference.set_adjoint(x, mean, index.rows, index.sizes, v, wanted)
+    found = np.ones((sets, c, d))
+    edge = int(cut * d) // cpu.TILE * cpu.TILE
+    for lo, hi in ((0, edge), (edge, d)):
+        cpu.set_adjoint(x, mean, *by_row, v, found, lo, hi)
+    assert np.abs(found - wanted).max() <= 4 * n * np.finfo(np.float64).eps * scale * np.abs(v).max()
+
+    u = rng.standard_normal((sets, c, d))
+    wanted = np.ones((sets, index.width, c))
+    reference.set_forward(x, mean, index.rows, index.sizes, u, wanted)
+    found = np.ones((sets, index.width, c))
+    edge = int(cut * n)
+    for lo, hi in ((0, edge), (edge, n)):
+        cpu.set_forward(x, mean, *by_row, u, found, lo, hi)
+    assert np.abs(found - wanted).max() <= 4 * d * np.finfo(np.float64).eps * scale * np.abs(u).max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_center_rows(dtype) -> None:
+    x, mean, _, rng = draw(50, 7, 1, dtype, seed=1)
+    rows = rng.integers(0, 50, 30)
+    wanted, found = np.empty((30, 7)), np.empty((30, 7))
+    reference.center_rows(x, rows, mean, wanted)
+    for lo, hi in ((0, 11), (11, 30)):
+        cpu.center_rows(x, rows, mean, found, lo, hi)
+    assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_backend_products_do_not_depend_on_threads(threads: int, columns: int) -> None:
+    """Also across the width from which the backend multiplies matrices instead."""
+    x, _, index, rng = draw(500, 700, 5, np.float32, seed=2)
+    backend, one = get_backend("cpu", threads=threads), get_backend("cpu", threads=1)
+    design = backend.design(x, np.arange(500))
+    v = rng.standard_normal((5, index.width, columns)) * index.mask[:, :, None]
+    assert np.array_equal(backend.set_adjoint(design, index, v), one.set_adjoint(design, index, v))
+    u = rng.standard_normal((5, columns, 700))
+    forward = backend.set_forward(design, index, u)
+    assert np.array_equal(forward, one.set_forward(design, index, u))
+    assert (forward[~index.mask] == 0).all()
+    wanted = np.zeros_like(forward)
+    reference.set_forward(x, design.mean, index.rows, index.sizes, u, wanted)
+    assert np.abs(forward - wanted).max() < 1e-10

@@ -1,0 +1,122 @@
+"""Protocols: files, hashes, and fields that are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastprobe.errors import InputError
+from fastprobe.protocol import PLANNED, FoldSpec, Protocol
+
+
+def test_toml_round_trip(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    groups = tmp_path / "groups.csv"
+    groups.write_text("id,group\na,b\n")
+    for protocol in (
+        Protocol(),
+        Protocol(name='odd "name"', alpha="auto", alpha_grid=(1e-5, 3.0), inner_folds=6, standardize=False, eps=0.1),
+        Protocol(folds=FoldSpec("group-kfold", n_folds=7, seed=1, file=str(groups)), max_failed=0.0),
+    ):
+        file.write_text(protocol.to_toml())
+        assert Protocol.from_toml(file) == protocol
+        assert Protocol.from_toml(file).hash == protocol.hash
+
+
+def test_hash_follows_what_decides_a_score(tmp_path: Path) -> None:
+    base = Protocol()
+    others = [
+        base.with_options(alpha=1.0),
+        base.with_options(alpha="auto"),
+        base.with_options(folds=10),
+        replace(base, standardize=False),
+        replace(base, eps=0.1),
+        replace(base, max_failed=0.5),
+        replace(base, folds=FoldSpec(seed=1)),
+        replace(base, folds=FoldSpec("kfold")),
+        replace(base.with_options(alpha="auto"), inner_folds=6),
+        replace(base.with_options(alpha="auto"), alpha_grid=(1.0, 2.0)),
+    ]
+    assert len({base.hash, *(p.hash for p in others)}) == len(others) + 1
+    assert replace(base, name="mine").hash == base.hash
+    assert replace(base, alpha_grid=(1.0, 2.0), inner_folds=8).hash == base.hash  # not used at a fixed strength
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    for file in (one, two):
+        file.write_text("id,group\na,b\n")
+    by_file = [replace(base, folds=FoldSpec("group-shuffle", file=str(f))) for f in (one, two)]
+    assert by_file[0].hash == by_file[1].hash  # the content counts, not the path
+    two.write_text("id,group\na,c\n")
+    assert replace(base, folds=FoldSpec("group-shuffle", file=str(two))).hash != by_file[0].hash
+
+
+def test_hash_is_stable() -> None:
+    """The hash is written into score tables: it may change only together with the version of the protocol."""
+    assert Protocol().hash == "ca10a733fc00695f"
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_planned_names_say_so(name: str) -> None:
+    with pytest.raises(InputError, match="planned"):
+        Protocol.named(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("alpha = 0", "alpha"),
+        ("alpha = -1.0", "alpha"),
+        ("alpha = inf", "alpha"),
+        ("alpha = nan", "alpha"),
+        ("alpha = true", "alpha"),
+        ('alpha = "some"', "alpha"),
+        ("alpha_grid = []", "alpha_grid"),
+        ("alpha_grid = [2.0, 1.0]", "alpha_grid"),
+        ("alpha_grid = [1.0, 1.0]", "alpha_grid"),
+        ('alpha_grid = "wide"', "alpha_grid"),
+        ("inner_folds = 1", "inner_folds"),
+        ("eps = 0.0", "eps"),
+        ("max_failed = 1.0", "max_failed"),
+        ("standardize = 1", "standardize"),
+        ("version = 2", "version"),
+        ('probe = "svm"', "probe"),
+        ('name = ""', "name"),
+        ("colour = 3", "colour"),
+        ("folds = 40", "folds"),
+        ("[folds]\nn_folds = 0", "folds.n_folds"),
+        ("[folds]\nn_folds = 2.5", "folds.n_folds"),
+        ('[folds]\nscheme = "random"', "folds.scheme"),
+        ('[folds]\nscheme = "kfold"\nn_folds = 1', "folds.n_folds"),
+        ("[folds]\ntest_size = 1.0", "folds.test_size"),
+        ("[folds]\nseed = -1", "folds.seed"),
+        ('[folds]\nscheme = "group-shuffle"', "folds.file"),
+        ('[folds]\nfile = "groups.csv"', "folds.file"),
+        ("[folds]\nk = 3", "folds.k"),
+        ("alpha = ", "TOML"),
+    ],
+)
+def test_wrong_fields_name_file_and_field(tmp_path: Path, text: str, where: str) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        Protocol.from_toml(file)
+    message = str(caught.value)
+    assert str(file) in message
+    assert where in message
+    assert "expected" in message
+    assert "To fix" in message
+
+
+def test_missing_file_and_name() -> None:
+    with pytest.raises(InputError, match="No such file"):
+        Protocol.load("absent.toml")
+    with pytest.raises(InputError, match=r"\.toml"):
+        Protocol.load("absent")
+
+
+def test_fixed_split_has_one_fold() -> None:
+    spec = FoldSpec("fixed", n_folds=40, file="split.csv")
+    assert spec.n_folds == 1
+    with pytest.raises(InputError, match="fixed split"):
+        Protocol(folds=spec).with_options(folds=10)
