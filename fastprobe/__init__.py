@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# The folder kernels/ lies at the top of the repository and is installed as fastprobe.kernels. In a checkout that is used
-# without installing it (on a bare GPU machine, say) the same import finds it beside the package.
+# The folder kernels/ lies at the top of the repository and is installed as fastprobe.kernels. In a checkout that was
+# not installed (on a bare GPU machine, say) the same import finds it beside the package.
 _here = Path(__file__).resolve().parent
 if not (_here / "kernels").is_dir() and (_here.parent / "kernels" / "__init__.py").is_file():
     __path__.append(str(_here.parent))
@@ -17,7 +17,7 @@ if not (_here / "kernels").is_dir() and (_here.parent / "kernels" / "__init__.py
 if TYPE_CHECKING:
     from fastprobe.embeddings import Submission
     from fastprobe.engine import ArrayScore, score, score_arrays
-    from fastprobe.errors import DeviceError, FastprobeError, InputError, NumericsError
+    from fastprobe.errors import DeviceError, FastprobeError, InputError
     from fastprobe.leaderboard import Leaderboard, leaderboard
     from fastprobe.protocol import FoldSpec, Protocol
     from fastprobe.qscore import q_score
@@ -32,7 +32,6 @@ _HOME = {
     "FoldSpec": "protocol",
     "InputError": "errors",
     "Leaderboard": "leaderboard",
-    "NumericsError": "errors",
     "Protocol": "protocol",
     "Scores": "results",
     "Submission": "embeddings",
@@ -52,7 +51,6 @@ __all__ = [
     "FoldSpec",
     "InputError",
     "Leaderboard",
-    "NumericsError",
     "Protocol",
     "Scores",
     "Submission",

@@ -1,7 +1,7 @@
 """The engine: submissions x tasks -> scores.
 
-One submission at a time is read, scored on all sample groups and let go, so that memory does not grow with the number of
-submissions. Within a group all tasks, folds and strengths are solved together by the route that the planner chooses.
+One submission at a time is read, scored on all sample groups and let go, so that memory does not grow with the number
+of submissions. Within a group all tasks, folds and strengths are solved together by the route that the planner chooses.
 """
 
 from __future__ import annotations
@@ -178,11 +178,17 @@ def score_arrays(
         )  # fmt: skip
     x, y = _host(x), _host(y)
     if y.ndim != 1 or x.ndim != 2 or len(x) != len(y):
-        raise InputError("score_arrays", found=f"x {x.shape} and y {y.shape}", expected="(n, d) and (n,)", fix="reshape them")
+        raise InputError(
+            "score_arrays", found=f"x {x.shape} and y {y.shape}", expected="(n, d) and (n,)", fix="reshape them"
+        )
     ids = [f"{i:09d}" for i in range(len(y))]
     task = Task.from_arrays("labels", kind, ids, y)
     scores = score(
-        [Submission.from_arrays("array", ids, x)], Benchmark.from_tasks([task]), protocol=chosen, device=device, route=route
+        [Submission.from_arrays("array", ids, x)],
+        Benchmark.from_tasks([task]),
+        protocol=chosen,
+        device=device,
+        route=route,
     )
     row = scores.rows[0]
     by_fold = np.array([np.nan if s is None else s for s in row.fold_scores])
@@ -227,7 +233,10 @@ def _score(
         submission = entry if isinstance(entry, Submission) else Submission.read(entry, lenient=lenient)
         if submission.name in seen:
             raise InputError(
-                "submissions", found=f"two with the name {submission.name!r}", expected="one name each", fix="rename one"
+                "submissions",
+                found=f"two with the name {submission.name!r}",
+                expected="one name each",
+                fix="rename one",
             )
         seen.add(submission.name)
         known, dropped = _restrict(benchmark, submission, lenient)
@@ -235,8 +244,8 @@ def _score(
         unit = _Unit(backend, submission, known, protocols, route, dropped)
         found: list[dict[str, TaskScore]] = [{} for _ in protocols]
         for records in unit.run(own):
-            for target, record in zip(found, records, strict=True):
-                target.update({r.task: r for r in record})
+            for by_task, record in zip(found, records, strict=True):
+                by_task.update({r.task: r for r in record})
             done += 1
             if progress is not None:
                 progress(submission.name, done, max(total, done))
@@ -329,14 +338,16 @@ class _Unit:
             inner = plan_inner(held_out, problem.n, protocol.inner_folds, protocol.folds.seed, group.folds.groups)
             selection = select(problem, inner, folds, strengths, self._choose(problem, inner.left_out, len(grid)))
             solution = solve(problem, held_out, strengths, self._choose(problem, held_out, len(grid)))
-            return [[self._record(group, problem, solution, j, selection.chosen[:, j], grid, protocol) for j in range(problem.t)]]
+            return [
+                [
+                    self._record(group, problem, solution, j, selection.chosen[:, j], grid, protocol)
+                    for j in range(problem.t)
+                ]
+            ]
         grid = tuple(float(p.alpha) for p in self.protocols)
         solution = solve(problem, held_out, [a * variance for a in grid], self._choose(problem, held_out, len(grid)))
         return [
-            [
-                self._record(group, problem, solution, j, np.full(folds, a), grid, p)
-                for j in range(problem.t)
-            ]
+            [self._record(group, problem, solution, j, np.full(folds, a), grid, p) for j in range(problem.t)]
             for a, p in enumerate(self.protocols)
         ]
 
@@ -415,7 +426,7 @@ class _Unit:
         if group.folds.scheme != scheme:
             yield f"{group.folds.scheme} folds: {scheme} needs classes"
         if refactorised:
-            note = f"{refactorised} folds missed the tolerance by route {solution.route} and were solved by {solution.refuge}"
+            note = f"{refactorised} folds missed the tolerance by {solution.route} and were solved by {solution.refuge}"
             _log.warning("%s, %s: %s", self.submission.name, task.name, note)
             yield note
 

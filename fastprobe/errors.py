@@ -1,13 +1,13 @@
 """Errors that a user can act on.
 
 Every error raised on purpose derives from :class:`FastprobeError` and carries the exit status of the command line.
-An :class:`InputError` says where the trouble is, what was found, what was expected and what to do about it; it is raised
-where data enters (readers, options, protocol files), so that the floors above never validate again.
+An :class:`InputError` says where the trouble is, what was found, what was expected and what to do about it; it is
+raised where data enters (readers, options, protocol files), so that the floors above never validate again.
 """
 
 from __future__ import annotations
 
-__all__ = ["DeviceError", "FastprobeError", "InputError", "NumericsError"]
+__all__ = ["DeviceError", "FastprobeError", "InputError"]
 
 
 class FastprobeError(Exception):
@@ -28,8 +28,8 @@ class InputError(FastprobeError):
     Parameters
     ----------
     where : str
-        The file and, where known, the row, column or field (``"team.csv, row 17, column '3'"``); for an option, its name.
-        Rows of text files are counted as an editor counts lines: the header is line 1.
+        The file and, where known, the row, column or field (``"team.csv, row 17, column '3'"``); for an option, its
+        name. Rows of text files are counted as an editor counts lines: the header is line 1.
     found : str
         What stands there.
     expected : str
@@ -47,7 +47,3 @@ class InputError(FastprobeError):
 
 class DeviceError(InputError):
     """A device was asked for that this machine, or this installation, does not have."""
-
-
-class NumericsError(FastprobeError):
-    """A computation could not reach its tolerance by any route. Never raised for a single fold: that fold fails, with a reason."""

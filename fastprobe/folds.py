@@ -1,7 +1,8 @@
 """Folds: which samples are held out in every retraining.
 
 The rows are those of scikit-learn's splitters (tested against them), drawn from the same legacy MT19937 generator, so
-that a score can be checked with scikit-learn; scikit-learn itself is not needed. Everything that is not held out trains.
+that a score can be checked with scikit-learn; scikit-learn itself is not needed. Everything that is not held out
+trains.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -84,10 +86,9 @@ def make_folds(
     scheme = spec.scheme
     if scheme.startswith("stratified-") and kind == "regression":
         scheme = "kfold" if scheme == "stratified-kfold" else "shuffle"
+    labels: NDArray[Any] = y
     if spec.needs_file:
         labels = _look_up(spec, ids, assignment if assignment is not None else read_assignment(spec) or {})
-    else:
-        labels = y
     held_out = tuple(np.sort(rows) for rows in _SCHEMES[scheme](spec, n, labels))
     if any(len(rows) == 0 or len(rows) > n - 2 for rows in held_out):
         raise InputError(
@@ -114,7 +115,9 @@ def _look_up(spec: FoldSpec, ids: NDArray[np.str_], assignment: Mapping[str, str
 
 def _require(holds: bool, spec: FoldSpec, found: str, expected: str) -> None:
     if not holds:
-        raise InputError(f"folds ({spec.scheme})", found=found, expected=expected, fix="use fewer folds, or another scheme")
+        raise InputError(
+            f"folds ({spec.scheme})", found=found, expected=expected, fix="use fewer folds, or another scheme"
+        )
 
 
 def _shuffle(spec: FoldSpec, n: int, _: object) -> Iterator[Ints]:
@@ -135,7 +138,9 @@ def _kfold(spec: FoldSpec, n: int, _: object) -> Iterator[Ints]:
 
 def _classes_of(spec: FoldSpec, y: NDArray[np.float64], least: int) -> tuple[Ints, Ints]:
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    _require(int(counts.min()) >= least, spec, f"a class with {counts.min()} samples", f"at least {least} in every class")
+    _require(
+        int(counts.min()) >= least, spec, f"a class with {counts.min()} samples", f"at least {least} in every class"
+    )
     return codes.astype(np.int64), counts.astype(np.int64)
 
 

@@ -48,11 +48,12 @@ def fold_statistics(backend: Backend, sets: RowSets, y: Array, residuals: Array,
     if kind == "regression":
         mean = xp.where(mask, labels, 0.0).sum(axis=1) / backend.asarray(n)
         centered = xp.where(mask, labels - mean[:, None], 0.0)
-        constant = xp.where(mask, labels, labels[:, :1]).max(axis=1) == xp.where(mask, labels, labels[:, :1]).min(axis=1)
+        members = xp.where(mask, labels, labels[:, :1])
+        constant = members.max(axis=1) == members.min(axis=1)
         tss = xp.where(constant, 0.0, (centered * centered).sum(axis=1))
         sse = xp.where(mask, residuals * residuals, 0.0).sum(axis=1)
-        floats = (tuple(map(float, host(a))) for a in (mean, tss, sse))
-        return FoldStats(tuple(map(int, n)), *floats)
+        mean_y, total, error = (tuple(map(float, host(a))) for a in (mean, tss, sse))
+        return FoldStats(tuple(map(int, n)), mean_y=mean_y, tss=total, sse=error)
     truth, guess = labels > 0, labels - residuals > 0
     cells = (truth & guess, ~truth & guess, truth & ~guess, ~truth & ~guess)
     tp, fp, fn, tn = (tuple(map(int, host((cell & mask).sum(axis=1)))) for cell in cells)
@@ -62,8 +63,8 @@ def fold_statistics(backend: Backend, sets: RowSets, y: Array, residuals: Array,
 def fold_scores(stats: FoldStats, kind: Kind) -> NDArray[np.float64]:
     """R2 or F1 of every fold from its statistics; NaN where the held-out labels are constant.
 
-    R2 is ``1 - sse / tss``; F1 of the positive class is ``2 tp / (2 tp + fp + fn)``. These are scikit-learn's ``r2_score``
-    and ``f1_score`` wherever those are defined without a convention.
+    R2 is ``1 - sse / tss``; F1 of the positive class is ``2 tp / (2 tp + fp + fn)``. These are scikit-learn's
+    ``r2_score`` and ``f1_score`` wherever those are defined without a convention.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         if kind == "regression":

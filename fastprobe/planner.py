@@ -1,9 +1,10 @@
 """The cost model: which route solves the folds of a sample group soonest, within memory.
 
-Work is counted in multiply-add pairs times two (flops) by kind, divided by the rate at which a CPU does that kind of work,
-and summed. Only ratios matter, and they are much the same on all CPUs: matrix products run near the peak, triangular
-solves at half, small Cholesky factorisations at a fifth, and products with scattered rows at the speed of the cache. The
-rates were fitted on two cores of a Skylake server; ``python -m benchmarks`` shows predicted beside measured times.
+Work is counted in multiply-add pairs times two (flops) by kind, divided by the rate at which a CPU does that kind of
+work, and summed. Only ratios matter, and they are much the same on all CPUs: matrix products run near the peak,
+triangular solves at half, small Cholesky factorisations at a fifth, and products with scattered rows at the speed of
+the cache. The rates were fitted on two cores of a Skylake server; ``python -m benchmarks`` shows predicted beside
+measured times.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def choose_route(shape: Shape, *, route: str | None = None, memory: float = math
     if route not in (None, "auto"):
         if route not in ROUTE_NAMES:
             names = ", ".join(ROUTE_NAMES)
-            raise InputError("--route", found=repr(route), expected=f"auto, {names}", fix="correct the name of the route")
+            raise InputError(
+                "--route", found=repr(route), expected=f"auto, {names}", fix="correct the name of the route"
+            )
         return Plan(route, seconds, forced=True)
     fitting = {name: e.seconds for name, e in estimates.items() if e.bytes <= memory}
     if not fitting:

@@ -18,7 +18,9 @@ __all__ = ["ALPHA_GRID", "FOLD_SCHEMES", "PROTOCOLS", "FoldSpec", "Protocol"]
 ALPHA_GRID: tuple[float, ...] = tuple(10.0**e for e in range(-2, 7))
 """Strengths that ``alpha = "auto"`` chooses from: the decades 0.01 to 1e6, for embeddings of unit variance."""
 
-FoldScheme = Literal["shuffle", "kfold", "stratified-shuffle", "stratified-kfold", "group-shuffle", "group-kfold", "fixed"]
+FoldScheme = Literal[
+    "shuffle", "kfold", "stratified-shuffle", "stratified-kfold", "group-shuffle", "group-kfold", "fixed"
+]
 FOLD_SCHEMES: tuple[str, ...] = (
     "shuffle",
     "kfold",
@@ -45,7 +47,8 @@ class FoldSpec:
     ----------
     scheme : str
         One of :data:`FOLD_SCHEMES`. Stratified schemes keep class shares in classification tasks; regression tasks use
-        the plain scheme of the same kind. Group schemes keep all samples of a group on one side. ``fixed`` is one split.
+        the plain scheme of the same kind. Group schemes keep all samples of a group on one side. ``fixed`` is one
+        split.
     n_folds : int
         Retrainings K; 1 for ``fixed``.
     test_size : float
@@ -64,14 +67,34 @@ class FoldSpec:
 
     def __post_init__(self) -> None:
         _expect(self.scheme in FOLD_SCHEMES, "folds.scheme", self.scheme, f"one of {', '.join(FOLD_SCHEMES)}")
-        _expect(_is_int(self.n_folds) and 1 <= self.n_folds <= 10_000, "folds.n_folds", self.n_folds, "a whole number from 1 to 10000")
-        _expect(_is_real(self.test_size) and 0 < self.test_size < 1, "folds.test_size", self.test_size, "a number between 0 and 1")
-        _expect(_is_int(self.seed) and 0 <= self.seed < 2**32, "folds.seed", self.seed, "a whole number from 0 to 4294967295")
+        _expect(
+            _is_int(self.n_folds) and 1 <= self.n_folds <= 10_000,
+            "folds.n_folds",
+            self.n_folds,
+            "a whole number from 1 to 10000",
+        )
+        _expect(
+            _is_real(self.test_size) and 0 < self.test_size < 1,
+            "folds.test_size",
+            self.test_size,
+            "a number between 0 and 1",
+        )
+        _expect(
+            _is_int(self.seed) and 0 <= self.seed < 2**32,
+            "folds.seed",
+            self.seed,
+            "a whole number from 0 to 4294967295",
+        )
         if self.scheme.endswith("kfold"):
             _expect(self.n_folds >= 2, "folds.n_folds", self.n_folds, f"at least 2 folds for {self.scheme}")
         if self.needs_file:
             columns = "id,split" if self.scheme == "fixed" else "id,group"
-            _expect(isinstance(self.file, str), "folds.file", self.file, f"a CSV file with the columns {columns} for {self.scheme}")
+            _expect(
+                isinstance(self.file, str),
+                "folds.file",
+                self.file,
+                f"a CSV file with the columns {columns} for {self.scheme}",
+            )
         else:
             _expect(self.file is None, "folds.file", self.file, f"no file: {self.scheme} folds do not read one")
         if self.scheme == "fixed":
@@ -110,8 +133,8 @@ class Protocol:
     inner_folds : int
         Validation blocks for ``auto``, per fold (see :mod:`fastprobe.probes.ridge.select`).
     standardize : bool
-        Subtract one global mean from the embedding and divide by one global standard deviation (ddof 0), both taken over
-        the rows whose id has a label in any task. A constant embedding is only centred.
+        Subtract one global mean from the embedding and divide by one global standard deviation (ddof 0), both taken
+        over the rows whose id has a label in any task. A constant embedding is only centred.
     folds : FoldSpec
     eps : float
         Stability constant of Q.
@@ -138,7 +161,10 @@ class Protocol:
         _expect(self.alpha == "auto" or _is_strength(self.alpha), "alpha", self.alpha, positive)
         grid = self.alpha_grid
         _expect(
-            isinstance(grid, (list, tuple)) and len(grid) > 0 and all(_is_strength(a) for a in grid) and list(grid) == sorted(set(grid)),
+            isinstance(grid, (list, tuple))
+            and len(grid) > 0
+            and all(_is_strength(a) for a in grid)
+            and list(grid) == sorted(set(grid)),
             "alpha_grid",
             grid,
             "ascending finite numbers above 0, each once",
@@ -146,11 +172,21 @@ class Protocol:
         object.__setattr__(self, "alpha_grid", tuple(float(a) for a in grid))
         if self.alpha != "auto":
             object.__setattr__(self, "alpha", float(self.alpha))
-        _expect(_is_int(self.inner_folds) and self.inner_folds >= 2, "inner_folds", self.inner_folds, "a whole number of at least 2")
+        _expect(
+            _is_int(self.inner_folds) and self.inner_folds >= 2,
+            "inner_folds",
+            self.inner_folds,
+            "a whole number of at least 2",
+        )
         _expect(isinstance(self.standardize, bool), "standardize", self.standardize, "true or false")
         _expect(isinstance(self.folds, FoldSpec), "folds", self.folds, "a [folds] table")
         _expect(_is_real(self.eps) and 0 < self.eps < math.inf, "eps", self.eps, "a finite number above 0")
-        _expect(_is_real(self.max_failed) and 0 <= self.max_failed < 1, "max_failed", self.max_failed, "a number from 0 to below 1")
+        _expect(
+            _is_real(self.max_failed) and 0 <= self.max_failed < 1,
+            "max_failed",
+            self.max_failed,
+            "a number from 0 to below 1",
+        )
 
     @classmethod
     def named(cls, name: str) -> Protocol:
@@ -197,13 +233,19 @@ class Protocol:
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(str(path), found=error.strerror or str(error), expected="a protocol file", fix="correct the path") from None
+            raise InputError(
+                str(path), found=error.strerror or str(error), expected="a protocol file", fix="correct the path"
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(str(path), found=f"text that is not TOML ({error})", expected="a TOML file", fix="correct that place") from None
+            raise InputError(
+                str(path), found=f"text that is not TOML ({error})", expected="a TOML file", fix="correct that place"
+            ) from None
         try:
             return cls._from_dict(data, base=path.parent)
         except InputError as error:
-            raise InputError(f"{path}, {error.where}", found=error.found, expected=error.expected, fix=error.fix) from None
+            raise InputError(
+                f"{path}, {error.where}", found=error.found, expected=error.expected, fix=error.fix
+            ) from None
 
     @classmethod
     def _from_dict(cls, data: dict[str, Any], base: Path) -> Protocol:
@@ -295,4 +337,6 @@ def _file_digest(path: str) -> str:
     try:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
     except OSError as error:
-        raise InputError(path, found=error.strerror or str(error), expected="a readable CSV file", fix="correct the path") from None
+        raise InputError(
+            path, found=error.strerror or str(error), expected="a readable CSV file", fix="correct the path"
+        ) from None

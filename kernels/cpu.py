@@ -1,8 +1,8 @@
 """CPU kernels, compiled by Numba on first use and cached on disk. Twins: :mod:`fastprobe.kernels.reference`.
 
 All release the GIL and take a range of the work (``lo``, ``hi``), so that the backend can run them side by side in
-threads. The result does not depend on how the range is cut: every output element is written by one thread, and its terms
-are added in the same order.
+threads. The result does not depend on how the range is cut: every output element is written by one thread, and its
+terms are added in the same order.
 
 The two set kernels read each feature row once for all the sets that contain it. A tile of the row is centred in a small
 buffer and then used for every (set, column) pair, while the matching tile of the sets' vectors stays in the first-level

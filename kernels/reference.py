@@ -1,8 +1,8 @@
 """NumPy twins of the kernels: the same names, signatures and results, slow and obvious.
 
 The tests hold every kernel, on every device, to its twin here. Shapes: ``n`` rows, ``d`` features, ``K`` row sets of at
-most ``m`` rows, ``c`` columns per set. A pair (row, slot) of set ``k`` says that row ``rows[k, slot]`` of the features is
-entry ``slot`` of that set; sets are padded with slots beyond ``sizes[k]``, which are ignored and never written.
+most ``m`` rows, ``c`` columns per set. A pair (row, slot) of set ``k`` says that row ``rows[k, slot]`` of the features
+is entry ``slot`` of that set; sets are padded with slots beyond ``sizes[k]``, which are ignored and never written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Test problems as data, and the slow, obvious answers that the fast paths are held to.
 
-Every problem says how ill-conditioned it is, and tolerances are derived from that, not chosen to pass: a float64 solve of
-a system with condition number c has a relative error of about ``c * eps``, eps = 2.2e-16, times a small factor for sums
-over rows. Held-out scores are quadratic in the residuals, which adds no more than a factor of two.
+Every problem says how ill-conditioned it is, and tolerances are derived from that, not chosen to pass: a float64 solve
+of a system with condition number c has a relative error of about ``c * eps``, eps = 2.2e-16, times a small factor for
+sums over rows. Held-out scores are quadratic in the residuals, which adds no more than a factor of two.
 """
 
 from __future__ import annotations

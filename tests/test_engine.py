@@ -48,7 +48,11 @@ def refits(folder: Path, name: str, alpha: float, n_folds: int) -> dict[str, lis
         predicted = Ridge(alpha=alpha).fit(x[rows[train]], y[train]).predict(x[rows[test]])
         for j, task in enumerate(benchmark.tasks):
             truth = y[test, j]
-            value = r2_score(truth, predicted[:, j]) if task.kind == "regression" else f1_score(truth > 0, predicted[:, j] > 0)
+            value = (
+                r2_score(truth, predicted[:, j])
+                if task.kind == "regression"
+                else f1_score(truth > 0, predicted[:, j] > 0)
+            )
             scores.setdefault(task.name, []).append(value)
     return scores
 
@@ -132,7 +136,9 @@ def test_standardisation_uses_rows_with_a_label_in_any_task() -> None:
     reference = score([submission], benchmark, alpha=5.0).rows
     (row,) = score([submission], selected, alpha=5.0).rows
     assert row.fold_scores == pytest.approx(next(r for r in reference if r.task == row.task).fold_scores, abs=1e-9)
-    extra = Submission("team", [*submission.ids.tolist(), "unlabelled"], np.vstack([submission.x, np.full((1, 6), 1e6)]))
+    extra = Submission(
+        "team", [*submission.ids.tolist(), "unlabelled"], np.vstack([submission.x, np.full((1, 6), 1e6)])
+    )
     (row,) = score([extra], selected, alpha=5.0).rows
     assert row.fold_scores == pytest.approx(next(r for r in reference if r.task == row.task).fold_scores, abs=1e-9)
 
@@ -143,7 +149,9 @@ def test_scale_and_shift_of_the_embedding_do_not_matter() -> None:
     for a, b in zip(score([submission], benchmark).rows, score([moved], benchmark).rows, strict=True):
         assert a.fold_scores == pytest.approx(b.fold_scores, abs=1e-9)
     raw = replace(Protocol(), standardize=False)
-    for a, b in zip(score([submission], benchmark, protocol=raw).rows, score([moved], benchmark, protocol=raw).rows, strict=True):
+    for a, b in zip(
+        score([submission], benchmark, protocol=raw).rows, score([moved], benchmark, protocol=raw).rows, strict=True
+    ):
         assert a.fold_scores != pytest.approx(b.fold_scores, abs=1e-3)
 
 
@@ -162,7 +170,9 @@ def test_path_equals_single_strengths() -> None:
 def test_auto_scores_are_those_of_the_strengths_it_chose() -> None:
     submission, benchmark = make_benchmark()
     chosen = score([submission], benchmark, alpha="auto", folds=8)
-    by_alpha = {s.protocol["alpha"]: s for s in score_path([submission], benchmark, alphas=Protocol().alpha_grid, folds=8)}
+    by_alpha = {
+        s.protocol["alpha"]: s for s in score_path([submission], benchmark, alphas=Protocol().alpha_grid, folds=8)
+    }
     strengths = set()
     for j, row in enumerate(chosen.rows):
         strengths |= set(row.fold_alphas)
@@ -274,18 +284,27 @@ def test_progress_counts_every_unit() -> None:
 def test_missing_samples_are_an_error_or_counted() -> None:
     submission, benchmark = make_benchmark()
     lacking = Submission("team", submission.ids[:-1], submission.x[:-1])
-    with pytest.raises(InputError, match="no embedding for 1 of .* labelled samples, first 's199'"):
+    with pytest.raises(InputError, match=r"no embedding for 1 of .* labelled samples, first 's199'"):
         score([lacking], benchmark)
     rows = score([lacking], benchmark, folds=5, lenient=True).rows
     dropped = {row.task for row in rows if row.repairs.get("samples_without_embedding_dropped") == 1}
     assert "all" in dropped
     assert len(dropped) == 3  # a regression and a classification task, and the task on all samples
-    assert all(row.n_samples == len(t.ids) - (row.task in dropped) for row, t in zip(rows, benchmark.tasks, strict=True))
+    assert all(
+        row.n_samples == len(t.ids) - (row.task in dropped) for row, t in zip(rows, benchmark.tasks, strict=True)
+    )
 
 
 def test_wrong_options_fail_before_anything_is_read() -> None:
     _, benchmark = make_benchmark()
-    for options in ({"route": "fast"}, {"device": "tpu"}, {"device": "cuda"}, {"protocol": "closed-form"}, {"alpha": -1.0}, {"folds": 0}):
+    for options in (
+        {"route": "fast"},
+        {"device": "tpu"},
+        {"device": "cuda"},
+        {"protocol": "closed-form"},
+        {"alpha": -1.0},
+        {"folds": 0},
+    ):
         with pytest.raises(InputError):
             score(["does-not-exist.csv"], benchmark, **options)  # type: ignore[arg-type]
     submission, _ = make_benchmark()

@@ -123,4 +123,6 @@ def test_impossible_splits(spec: FoldSpec, n: int, y: list[int] | None, expected
 
 def test_sample_without_a_group_is_named() -> None:
     with pytest.raises(InputError, match=r"groups.csv: found no line for 1 of 3 samples, first 's2'"):
-        make_folds(FoldSpec("group-shuffle", file="groups.csv"), ids_of(3), np.zeros(3), "regression", {"s0": "a", "s1": "b"})
+        make_folds(
+            FoldSpec("group-shuffle", file="groups.csv"), ids_of(3), np.zeros(3), "regression", {"s0": "a", "s1": "b"}
+        )

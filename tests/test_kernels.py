@@ -15,7 +15,11 @@ DTYPES = [np.float64, np.float32, np.int8, np.uint8]
 
 def draw(n: int, d: int, sets: int, dtype, seed: int):
     rng = np.random.default_rng(seed)
-    x = rng.integers(0, 100, (n, d)).astype(dtype) if np.issubdtype(dtype, np.integer) else rng.standard_normal((n, d)).astype(dtype)
+    x = (
+        rng.integers(0, 100, (n, d)).astype(dtype)
+        if np.issubdtype(dtype, np.integer)
+        else rng.standard_normal((n, d)).astype(dtype)
+    )
     rows = [np.sort(rng.permutation(n)[: rng.integers(1, n + 1)]) for _ in range(sets)]
     return x, x.mean(axis=0, dtype=np.float64), get_backend("cpu").row_sets(rows, n), rng
 

@@ -33,7 +33,10 @@ def test_regression(seed: int, offset: float) -> None:
         # y - prediction is rounded at the size of y, twice
         tolerance = 1e-13 * (1 + abs(offset)) * (1 + abs(scores[k]))
         assert abs(scores[k] - r2_score(y[held], predicted)) < tolerance
-        assert abs(stats.sse[k] / stats.n[k] - mean_squared_error(y[held], predicted)) < 1e-13 * (1 + abs(offset)) * stats.sse[k]
+        assert (
+            abs(stats.sse[k] / stats.n[k] - mean_squared_error(y[held], predicted))
+            < 1e-13 * (1 + abs(offset)) * stats.sse[k]
+        )
 
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0.05, 0.95))

@@ -48,7 +48,10 @@ def test_path_equals_single_strengths(case: Problem, route: str) -> None:
     path = solve(problem_of(case), case.held_out, alphas, route)
     for a, alpha in enumerate(alphas):
         one = solve(problem_of(case), case.held_out, [alpha], route)
-        assert np.abs(path.residuals[:, :, a] - one.residuals[:, :, 0]).max() < case.tolerance_of(route) * np.abs(case.y).max()
+        assert (
+            np.abs(path.residuals[:, :, a] - one.residuals[:, :, 0]).max()
+            < case.tolerance_of(route) * np.abs(case.y).max()
+        )
 
 
 @given(
@@ -69,10 +72,14 @@ def test_tasks_alone_equal_tasks_together(route: str) -> None:
     together = solve(problem_of(case), case.held_out, [case.alpha], route).residuals
     order = np.random.default_rng(0).permutation(case.y.shape[1])
     shuffled = Problem(case.name, case.x, case.y[:, order], case.held_out, case.alpha)
-    assert np.abs(solve(problem_of(shuffled), case.held_out, [case.alpha], route).residuals - together[..., order]).max() < case.tolerance_of(route)
+    assert np.abs(
+        solve(problem_of(shuffled), case.held_out, [case.alpha], route).residuals - together[..., order]
+    ).max() < case.tolerance_of(route)
     for j in range(case.y.shape[1]):
         alone = Problem(case.name, case.x, case.y[:, [j]], case.held_out, case.alpha)
-        assert np.abs(solve(problem_of(alone), case.held_out, [case.alpha], route).residuals - together[..., [j]]).max() < case.tolerance_of(route)
+        assert np.abs(
+            solve(problem_of(alone), case.held_out, [case.alpha], route).residuals - together[..., [j]]
+        ).max() < case.tolerance_of(route)
 
 
 def test_constant_features_and_labels_are_no_error() -> None:

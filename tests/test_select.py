@@ -44,7 +44,13 @@ def naive(x, y, plan, folds: int) -> np.ndarray:
 @pytest.mark.parametrize("route", ROUTE_NAMES)
 @pytest.mark.parametrize(
     ("n", "d", "scheme", "k"),
-    [(120, 15, "shuffle", 8), (60, 90, "shuffle", 6), (100, 20, "kfold", 5), (90, 10, "kfold", 2), (90, 10, "shuffle", 1)],
+    [
+        (120, 15, "shuffle", 8),
+        (60, 90, "shuffle", 6),
+        (100, 20, "kfold", 5),
+        (90, 10, "kfold", 2),
+        (90, 10, "shuffle", 1),
+    ],
 )
 def test_choice_equals_nested_refits(n: int, d: int, scheme: str, k: int, route: str) -> None:
     case, plan, wanted = nested(n, d, scheme, k)

@@ -1,7 +1,8 @@
 """The interface between probes and devices.
 
 A probe asks its backend for arrays, linear algebra and the two products with row sets; everything elementwise goes
-through ``backend.xp``, the array namespace of the device (NumPy here, CuPy on a GPU). Nothing in a probe names a device.
+through ``backend.xp``, the array namespace of the device (NumPy here, CuPy on a GPU). Nothing in a probe names a
+device.
 """
 
 from __future__ import annotations
@@ -135,14 +136,15 @@ class Backend(Protocol):
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         """Lower factors of symmetric matrices (..., d, d), and a mask (...) of those that succeeded.
 
-        Overwrites `a` where that saves a copy; only the lower triangle is read and only that of the result is meaningful.
+        Overwrites `a` where that saves a copy; only the lower triangle is read and only that of the result is
+        meaningful.
         """
 
     def block_press(self, features: Array, mask: Array, n: int, target: Array) -> tuple[Array, Array]:
         """Solve ``(I - 11'/n - F_k F_k') v_k = target_k`` by Cholesky factorisation for every set of a chunk.
 
-        Features (k, m, r) and targets (k, m, t), zero in padded slots; returns v of shape (k, m, t), zero there too, and
-        a mask (k,) of the matrices that were positive definite.
+        Features (k, m, r) and targets (k, m, t), zero in padded slots; returns v of shape (k, m, t), zero there too,
+        and a mask (k,) of the matrices that were positive definite.
         """
 
     def cho_solve(self, lower: Array, b: Array) -> Array:

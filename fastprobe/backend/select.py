@@ -38,7 +38,9 @@ def get_backend(device: str = "auto", *, threads: int | None = None) -> Backend:
             fix="use --device cpu, or a newer fastprobe",
         )
     if device not in ("auto", "cpu"):
-        raise InputError("--device", found=repr(device), expected="auto, cpu or cuda", fix="correct the name of the device")
+        raise InputError(
+            "--device", found=repr(device), expected="auto, cpu or cuda", fix="correct the name of the device"
+        )
     backend = CpuBackend(threads or _cores())
     if device == "auto":
         _log.info("device auto: %s (GPU scoring is not part of this version)", backend.device)

@@ -1,9 +1,9 @@
 """Route *direct*: the hat matrix of each left-out set, formed and factorised.
 
-The residual of the model that never saw the rows S is ``e_S = (I - H_SS)^-1 E_S`` (block PRESS), where E is the residual
-of the one fit on all rows and ``H = 1/n 11' + T T'`` its hat matrix, ``T = Xc L'^-1``. A set costs m^2 d for its block of
-H and m^3 / 3 for the factorisation, shared by all tasks. For several strengths T is replaced by the features in the
-eigenbasis, in which H is diagonal for every strength.
+The residual of the model that never saw the rows S is ``e_S = (I - H_SS)^-1 E_S`` (block PRESS), where E is the
+residual of the one fit on all rows and ``H = 1/n 11' + T T'`` its hat matrix, ``T = Xc L'^-1``. A set costs m^2 d for
+its block of H and m^3 / 3 for the factorisation, shared by all tasks. For several strengths T is replaced by the
+features in the eigenbasis, in which H is diagonal for every strength.
 
 Source: Allen (1974) for single rows; design/algorithms.md, 2, for blocks with an unpenalised intercept.
 """

@@ -1,8 +1,8 @@
-"""Route *downdate*: the Gram matrix of the training rows, by subtracting that of the held-out rows, factorised per fold.
+"""Route *downdate*: the Gram matrix of the training rows, by subtraction, factorised per fold.
 
 ``G_k = Xc'Xc - X_S'X_S - s s' / n_R`` where s sums the centred held-out rows and n_R counts the training rows; the last
-term moves the centre from the mean of all rows to that of the training rows. A set costs m d^2 and, per strength, d^3 / 3.
-It is the route that needs least of the data (no leverage is subtracted from 1), and the refuge of folds that another
+term moves the centre from the mean of all rows to that of the training rows. A set costs m d^2 and, per strength, d^3 /
+3. It is the route that needs least of the data (no leverage is subtracted from 1), and the refuge of folds that another
 route could not solve.
 
 Source: design/algorithms.md, 2.

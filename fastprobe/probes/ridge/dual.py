@@ -1,10 +1,10 @@
 """Route *dual*: the block leave-out in the n x n kernel matrix, for n below d (or any kernel).
 
-With ``K = Xc Xc'`` and the bordered inverse ``[[A, b], [b', c]] = [[K + alpha I, 1], [1', 0]]^-1`` the dual coefficients
-are ``a = A y`` and the held-out residuals ``e_S = A_SS^-1 a_S``. Features are centred, so ``K 1 = 0`` and, for any s,
-``A = (K + s 11'/n + alpha I)^-1 - 11' / (n (s + alpha))``. With s of the size of K's eigenvalues nothing cancels: where
-leverages come close to 1 and the primal routes lose digits by subtracting them from 1, this one does not. One strength
-inverts a matrix; several share its eigenvectors.
+With ``K = Xc Xc'`` and the bordered inverse ``[[A, b], [b', c]] = [[K + alpha I, 1], [1', 0]]^-1`` the dual
+coefficients are ``a = A y`` and the held-out residuals ``e_S = A_SS^-1 a_S``. Features are centred, so ``K 1 = 0`` and,
+for any s, ``A = (K + s 11'/n + alpha I)^-1 - 11' / (n (s + alpha))``. With s of the size of K's eigenvalues nothing
+cancels: where leverages come close to 1 and the primal routes lose digits by subtracting them from 1, this one does
+not. One strength inverts a matrix; several share its eigenvectors.
 
 Source: design/algorithms.md, 2; Cawley (2006) for single rows.
 """

@@ -1,8 +1,8 @@
 """Route *iterate*: conjugate gradients on ``(I - H_SS) v = E_S`` for all sets, tasks and strengths as columns.
 
-The eigenvalues of ``I - H_SS`` lie in [1 - h_max, 1], so for n well above d ten steps or so reach rounding. H_SS is never
-formed. For one strength it is applied through the raw features (each row read once for all the sets that hold it) and a
-pair of triangular solves; for several through the eigenbasis, in which all strengths share two products per step.
+The eigenvalues of ``I - H_SS`` lie in [1 - h_max, 1], so for n well above d ten steps or so reach rounding. H_SS is
+never formed. For one strength it is applied through the raw features (each row read once for all the sets that hold it)
+and a pair of triangular solves; for several through the eigenbasis, in which all strengths share two products per step.
 
 Source: design/algorithms.md, 2.
 """

@@ -18,8 +18,8 @@ class Spectrum:
     Attributes
     ----------
     features : array, shape (n, r)
-        ``F = Xc Q`` of the eigendecomposition ``Xc'Xc = Q diag(w) Q'``, with ``s = 1 / (w + alpha)``; or the eigenvectors
-        F of ``Xc Xc'``, with ``s = w / (w + alpha)``.
+        ``F = Xc Q`` of the eigendecomposition ``Xc'Xc = Q diag(w) Q'``, with ``s = 1 / (w + alpha)``; or the
+        eigenvectors F of ``Xc Xc'``, with ``s = w / (w + alpha)``.
     values : array, shape (r,)
         Eigenvalues w, not negative.
     """

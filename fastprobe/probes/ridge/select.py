@@ -1,12 +1,12 @@
 """Choosing the strength inside the training rows of every fold, exactly.
 
 The strength of fold k and a task is the one with the least mean squared error over validation rows taken from the
-training rows of fold k, predicted by models that saw neither those rows nor the held-out rows of fold k; of equal ones the
-largest. The validation blocks of fold k are the held-out rows of its neighbours among the folds, k-1, k+1, k-2, k+2, ...
-in ring order, less its own held-out rows. So the blocks obey whatever the folds obey (groups, strata), and leaving out
-the rows of two folds together serves both of them: ``inner_folds / 2`` solves per fold, by the same block leave-out with a
-larger set. Where two folds together would leave less than half of the rows to train on (few or large folds, a fixed
-split) each fold's training rows are cut into `inner_folds` blocks of their own instead.
+training rows of fold k, predicted by models that saw neither those rows nor the held-out rows of fold k; of equal ones
+the largest. The validation blocks of fold k are the held-out rows of its neighbours among the folds, k-1, k+1, k-2,
+k+2, ... in ring order, less its own held-out rows. So the blocks obey whatever the folds obey (groups, strata), and
+leaving out the rows of two folds together serves both of them: ``inner_folds / 2`` solves per fold, by the same block
+leave-out with a larger set. Where two folds together would leave less than half of the rows to train on (few or large
+folds, a fixed split) each fold's training rows are cut into `inner_folds` blocks of their own instead.
 
 Labels of classification tasks are -1/+1 and the same squared error decides.
 """
@@ -103,7 +103,8 @@ def plan_inner(held_out: Sequence[Ints], n: int, inner_folds: int, seed: int, gr
 def _ring(folds: int, inner_folds: int) -> list[tuple[int, int]]:
     """Pairs of neighbouring folds at distances 1 to ``inner_folds / 2``, each once."""
     reach = min(-(-inner_folds // 2), folds // 2)
-    return sorted({tuple(sorted((k, (k + step) % folds))) for step in range(1, reach + 1) for k in range(folds)})  # type: ignore[misc]
+    neighbours = ((k, (k + step) % folds) for step in range(1, reach + 1) for k in range(folds))
+    return sorted({(min(pair), max(pair)) for pair in neighbours})
 
 
 def _blocks(train: Ints, count: int, seed: int, groups: Ints | None) -> list[Ints]:

@@ -1,4 +1,4 @@
-"""Solve a ridge problem by one route, check every solve in float64, and solve again what did not reach the tolerance."""
+"""Solve a ridge problem by one route, check every solve, and solve again what missed the tolerance."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def solve(
     missed = ~(error <= TOLERANCE)
     refuge = _refuge(problem, route)
     if missed.any():
-        some_sets, some_alphas = np.flatnonzero(missed.any(axis=1)), np.flatnonzero(missed.any(axis=0))
+        some_sets, some_alphas = (
+            np.flatnonzero(missed.any(axis=1)).tolist(),
+            np.flatnonzero(missed.any(axis=0)).tolist(),
+        )
         subset = backend.row_sets([left_out[k] for k in some_sets], problem.n)
         again = ROUTES[refuge](problem, subset, [alphas[a] for a in some_alphas])
         again_error = backend.to_numpy(again.error)

@@ -1,0 +1,254 @@
+"""Results: one JSON document with every timing, and one Markdown table with ratios, per case."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Contestant, Timing
+from benchmarks.problem import FoldScores, largest_difference
+from fastprobe.files import write_text
+
+__all__ = ["CaseReport", "Row", "disagreements", "tabulate", "to_markdown", "write_report"]
+
+TOLERANCE = 1e-8
+"""Largest difference of a fold score from scikit-learn's that float64 rounding explains, with room to spare."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant.
+
+    Attributes
+    ----------
+    contestant : str
+    seconds : tuple of float
+        Every run, scaled to the full work; empty if the contestant did not run.
+    median_seconds : float or None
+    ratio : float or None
+        Time over the baseline's time.
+    cold_seconds : float or None
+        A first run that is not among the others.
+    peak_bytes : tuple of int
+        Peak memory of every run in a process of its own.
+    median_peak_bytes : float or None
+    scale : float
+        Full work over measured work.
+    difference : float or None
+        Largest absolute difference from the reference answer.
+    tolerance : float or None
+        Largest difference that still is agreement; None where none is expected.
+    note : str
+    """
+
+    contestant: str
+    seconds: tuple[float, ...] = ()
+    median_seconds: float | None = None
+    ratio: float | None = None
+    cold_seconds: float | None = None
+    peak_bytes: tuple[int, ...] = ()
+    median_peak_bytes: float | None = None
+    scale: float = 1.0
+    difference: float | None = None
+    tolerance: float | None = None
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """False only if agreement is expected and not there; a NaN never agrees."""
+        if self.difference is None or self.tolerance is None:
+            return True
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One table.
+
+    Attributes
+    ----------
+    name : str
+    title : str
+    text : str
+        What is measured, in a few sentences.
+    baseline : str
+        Contestant whose time is 1.
+    rows : tuple of Row
+    findings : tuple of str
+        What the table says, in sentences.
+    facts : mapping
+        More numbers for the JSON document.
+    """
+
+    name: str
+    title: str
+    text: str
+    baseline: str
+    rows: tuple[Row, ...]
+    findings: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tabulate(
+    contestants: Sequence[Contestant],
+    timings: Mapping[str, Timing],
+    *,
+    baseline: str,
+    references: Mapping[str, FoldScores],
+) -> tuple[Row, ...]:
+    """Turn timings into rows.
+
+    Parameters
+    ----------
+    contestants : sequence of Contestant
+    timings : mapping
+        As :func:`benchmarks.measure.race` returns them.
+    baseline : str
+        Contestant whose time is 1.
+    references : mapping of str to FoldScores
+        By contestant, the answer that its own is compared with; no comparison where there is none.
+
+    Returns
+    -------
+    tuple of Row
+        In the order of the contestants.
+    """
+    unit = timings[baseline].median_seconds
+    rows = []
+    for contestant in contestants:
+        if contestant.missing is not None:
+            rows.append(Row(contestant.name, note=contestant.missing))
+            continue
+        timing = timings[contestant.name]
+        reference = references.get(contestant.name)
+        difference = None
+        if reference is not None and timing.scores is not None:
+            difference = largest_difference(timing.scores, reference)
+        rows.append(
+            Row(
+                contestant=contestant.name,
+                seconds=timing.seconds,
+                median_seconds=timing.median_seconds,
+                ratio=timing.median_seconds / unit,
+                cold_seconds=timing.cold_seconds,
+                peak_bytes=timing.peak_bytes,
+                median_peak_bytes=timing.median_peak_bytes,
+                scale=contestant.scale,
+                difference=difference,
+                tolerance=contestant.tolerance,
+                note=contestant.note,
+            )
+        )
+    return tuple(rows)
+
+
+def disagreements(report: CaseReport) -> list[str]:
+    """Return one sentence for every contestant whose answer is not the reference's."""
+    return [
+        f"{report.name}: {row.contestant} is {row.difference:.3g} off its reference, more than {row.tolerance:.0e}"
+        for row in report.rows
+        if not row.agrees
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    runs = "" if not row.seconds else f"{len(row.seconds)}"
+    time = ("≈ " if row.scale != 1 and row.seconds else "") + _seconds(row.median_seconds)
+    spread = f"{_seconds(min(row.seconds))} to {_seconds(max(row.seconds))}" if len(row.seconds) > 1 else ""
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    memory = "" if row.median_peak_bytes is None else f"{row.median_peak_bytes / 2**20:.0f}"
+    difference = "" if row.difference is None else f"{row.difference:.1e}" + ("" if row.agrees else " **DISAGREES**")
+    return (row.contestant, time, spread, runs, ratio, memory, difference, row.note)
+
+
+_HEADER = (
+    "contestant",
+    "seconds (median)",
+    "range",
+    "runs",
+    "times baseline",
+    "peak MiB",
+    "largest difference",
+    "note",
+)
+
+
+def _machine_lines(machine: Mapping[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    blas = ", ".join(
+        f"{b['internal_api']} {b.get('version')} ({b.get('architecture')}, {b['num_threads']} threads)"
+        for b in machine["blas"]
+        if b["user_api"] == "blas"
+    )
+    revision = (machine["revision"] or "none")[:12] + (" with changes" if machine["modified"] else "")
+    return [
+        f"- machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}",
+        f"- software: Python {machine['python']}, {versions}",
+        f"- BLAS: {blas}",
+        f"- revision: {revision}; {machine['date']}",
+    ]
+
+
+def to_markdown(report: CaseReport, machine: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """Return the table with its words.
+
+    Parameters
+    ----------
+    report : CaseReport
+    machine : mapping
+        As :func:`benchmarks.machine.describe` returns it.
+    options : mapping
+        Options of the run, printed as they are.
+
+    Returns
+    -------
+    str
+    """
+    table = [_HEADER, *map(_cells, report.rows)]
+    # A column that is empty in every row says nothing.
+    keep = [i for i in range(len(_HEADER)) if any(row[i] for row in table[1:])]
+    lines = ["| " + " | ".join(row[i] for i in keep) + " |" for row in table]
+    lines.insert(1, "|" + "|".join("---" if i in (0, 7) else "---:" for i in keep) + "|")
+    scaled = (
+        ["A time with ≈ was measured on part of the work and scaled up."]
+        if any(r.scale != 1 for r in report.rows)
+        else []
+    )
+    chosen = ", ".join(f"{name} {value}" for name, value in options.items())
+    parts = [
+        f"# {report.title}",
+        report.text,
+        "\n".join(lines),
+        " ".join([f"Baseline: {report.baseline}.", *scaled]),
+        "\n".join(f"- {finding}" for finding in report.findings),
+        "\n".join([*_machine_lines(machine), f"- options: {chosen}"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write_report(report: CaseReport, machine: Mapping[str, Any], options: Mapping[str, Any], stem: Path) -> None:
+    """Write ``<stem>.json`` and ``<stem>.md``.
+
+    Parameters
+    ----------
+    report : CaseReport
+    machine, options : mapping
+        See :func:`to_markdown`.
+    stem : Path
+        Folder and name without suffix.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    document = {"machine": machine, "options": options, "case": asdict(report)}
+    # NaN is not JSON; a difference that is NaN must be seen all the same.
+    text = json.dumps(json.loads(json.dumps(document), parse_constant=str), indent=2, allow_nan=False)
+    write_text(stem.with_name(stem.name + ".json"), text + "\n")
+    write_text(stem.with_name(stem.name + ".md"), to_markdown(report, machine, options))

@@ -1,0 +1,55 @@
+"""The application: which commands there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fastprobe import __version__
+from fastprobe.cli.check import check
+from fastprobe.cli.demo import demo
+from fastprobe.cli.doctor import doctor
+from fastprobe.cli.failure import GuardedGroup
+from fastprobe.cli.leaderboard import leaderboard
+from fastprobe.cli.score import score
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fastprobe",
+    help="Exact, batched scoring of embeddings by linear probes.",
+    epilog="Exit status: 0 done; 2 the input or the options are wrong; 130 interrupted; 1 anything else.",
+    cls=GuardedGroup,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastprobe {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def fastprobe(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exact, batched scoring of embeddings by linear probes."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+for command in (demo, score, leaderboard, check, doctor):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    app(prog_name="fastprobe")

@@ -1,0 +1,130 @@
+"""Options that mean the same in every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastprobe.cli.values import Device, Format, Rank, ReportFormat, Route, a_number, a_strength, a_whole_number, one_of
+from fastprobe.protocol import FOLD_SCHEMES
+
+_FOLDS: dict[str, Any] = {"rich_help_panel": "Folds"}
+_PROTOCOL: dict[str, Any] = {"rich_help_panel": "Protocol"}
+_OUTPUT: dict[str, Any] = {"rich_help_panel": "Output"}
+
+Labels = Annotated[Path, typer.Option("--labels", metavar="DIR", help="Folder of <task>__<type>.csv files.")]
+Tasks = Annotated[
+    str | None, typer.Option("--tasks", metavar="A,B", help="Only these tasks, names with commas between them.")
+]
+Lenient = Annotated[
+    bool, typer.Option("--lenient", help="Repair bad cells as NeuCo-Bench does, and count the repairs.")
+]
+Ids = Annotated[Path | None, typer.Option("--ids", metavar="FILE", help="Ids of the rows of an .npy file, one a line.")]
+DeviceChoice = Annotated[
+    Device,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        parser=one_of("--device", Device),
+        help="auto takes a GPU if there is one.",
+    ),
+]
+RouteChoice = Annotated[
+    Route,
+    typer.Option(
+        "--route",
+        metavar="NAME",
+        parser=one_of("--route", Route),
+        help="How folds are solved: auto, direct, downdate, iterate or dual. All give the same scores.",
+    ),
+]
+
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", metavar="NAME|FILE", help="ridge, or a .toml file.", **_PROTOCOL)
+]
+Alpha = Annotated[
+    Any,
+    typer.Option(
+        "--alpha",
+        metavar="FLOAT|auto",
+        parser=a_strength,
+        help="Ridge penalty (100 in the protocol ridge); auto chooses it inside the training rows of each fold.",
+        **_PROTOCOL,
+    ),
+]
+NFolds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds", metavar="N", parser=a_whole_number("--folds", 40), help="Retraining folds (40 in ridge).", **_FOLDS
+    ),
+]
+FoldSchemeName = Annotated[
+    str | None,
+    typer.Option("--fold-scheme", metavar="NAME", help=f"{', '.join(FOLD_SCHEMES)} (shuffle in ridge).", **_FOLDS),
+]
+Groups = Annotated[
+    Path | None,
+    typer.Option(
+        "--groups",
+        metavar="FILE",
+        help="CSV id,group: a group is never on both sides (group-shuffle, or group-kfold if chosen).",
+        **_FOLDS,
+    ),
+]
+Split = Annotated[
+    Path | None,
+    typer.Option(
+        "--split",
+        metavar="FILE",
+        help="CSV id,split with dev or eval: one fixed fold that trains on dev.",
+        **_FOLDS,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", metavar="N", parser=a_whole_number("--seed", 42), help="Seed of the folds (42 in ridge).", **_FOLDS
+    ),
+]
+TestSize = Annotated[
+    float | None,
+    typer.Option(
+        "--test-size",
+        metavar="SHARE",
+        parser=a_number("--test-size", 0.1),
+        help="Share held out by shuffle schemes (0.1 in ridge).",
+        **_FOLDS,
+    ),
+]
+
+RankChoice = Annotated[
+    Rank,
+    typer.Option(
+        "--rank",
+        metavar="neuco|mean|uniform",
+        parser=one_of("--rank", Rank),
+        help="Ranks weighted by the spread of Q; mean Q; or ranks with equal weights.",
+    ),
+]
+FormatChoice = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="table|json|csv|parquet",
+        parser=one_of("--format", Format),
+        help="How to show the result; a table if not given.",
+        **_OUTPUT,
+    ),
+]
+ReportFormatChoice = Annotated[
+    ReportFormat,
+    typer.Option(
+        "--format", metavar="table|json", parser=one_of("--format", ReportFormat), help="How to show it.", **_OUTPUT
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write .json, .csv, .parquet or .txt (table).", **_OUTPUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks.", **_OUTPUT)]

@@ -1,0 +1,112 @@
+"""The protocol that the options of a command describe together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastprobe.cli.values import as_options
+from fastprobe.errors import InputError
+from fastprobe.protocol import FOLD_SCHEMES, FoldSpec, Protocol
+
+__all__ = ["build_protocol"]
+
+_OPTION_OF = {
+    "alpha": "--alpha",
+    "folds.n_folds": "--folds",
+    "folds.scheme": "--fold-scheme",
+    "folds.seed": "--seed",
+    "folds.test_size": "--test-size",
+}
+
+
+def build_protocol(
+    name: str,
+    *,
+    alpha: float | str | None = None,
+    folds: int | None = None,
+    scheme: str | None = None,
+    groups: Path | None = None,
+    split: Path | None = None,
+    seed: int | None = None,
+    test_size: float | None = None,
+) -> Protocol:
+    """Return the named protocol, changed by the options that are given.
+
+    An option that would have no effect is an error, so that nobody believes in a setting that was not used.
+
+    Raises
+    ------
+    InputError
+        If an option is out of its range, or contradicts another one.
+    """
+    protocol = Protocol.load(name)
+    spec = protocol.folds
+    scheme = _scheme(spec, scheme, groups, split)
+    changes: dict[str, Any] = {"scheme": scheme, "file": _fold_file(spec, scheme, groups, split)}
+    for option, key, value, users in (
+        ("--folds", "n_folds", folds, [s for s in FOLD_SCHEMES if s != "fixed"]),
+        ("--seed", "seed", seed, [s for s in FOLD_SCHEMES if s not in ("fixed", "group-kfold")]),
+        ("--test-size", "test_size", test_size, [s for s in FOLD_SCHEMES if s.endswith("shuffle")]),
+    ):
+        if value is not None:
+            _require_use(option, value, scheme, users)
+            changes[key] = value
+    with as_options(_OPTION_OF):
+        return protocol.with_options(alpha=alpha, spec=replace(spec, **changes))
+
+
+def _scheme(spec: FoldSpec, scheme: str | None, groups: Path | None, split: Path | None) -> str:
+    """Return the fold scheme that the options ask for; a file alone says enough to choose one."""
+    if groups is not None and split is not None:
+        raise InputError(
+            "--split",
+            found="both --groups and --split",
+            expected="one of them",
+            fix="leave one out: groups for many folds, a split for one",
+        )
+    if scheme is not None and scheme not in FOLD_SCHEMES:
+        raise InputError(
+            "--fold-scheme", found=repr(scheme), expected=f"one of {', '.join(FOLD_SCHEMES)}", fix="correct the name"
+        )
+    if split is not None:
+        return _agreeing("--split", scheme or "fixed", ["fixed"])
+    if groups is not None:
+        default = spec.scheme if spec.scheme.startswith("group-") else "group-shuffle"
+        return _agreeing("--groups", scheme or default, ["group-shuffle", "group-kfold"])
+    return scheme or spec.scheme
+
+
+def _agreeing(option: str, scheme: str, users: Sequence[str]) -> str:
+    _require_use(option, "a file", scheme, users)
+    return scheme
+
+
+def _require_use(option: str, value: object, scheme: str, users: Sequence[str]) -> None:
+    if scheme not in users:
+        raise InputError(
+            option,
+            found=f"{value} with the fold scheme {scheme}, which does not use it",
+            expected=f"{option} only with {', '.join(users)}",
+            fix=f"leave {option} out, or choose another --fold-scheme",
+        )
+
+
+def _fold_file(spec: FoldSpec, scheme: str, groups: Path | None, split: Path | None) -> str | None:
+    """Return the file that a scheme reads: the option's, else the protocol's if it is of the same kind."""
+    if not (scheme == "fixed" or scheme.startswith("group-")):
+        return None
+    given = split if scheme == "fixed" else groups
+    if given is not None:
+        return str(given)
+    if spec.file is not None and (spec.scheme == "fixed") == (scheme == "fixed"):
+        return spec.file
+    option = "--split" if scheme == "fixed" else "--groups"
+    raise InputError(
+        "--fold-scheme",
+        found=f"{scheme} without {option}",
+        expected=f"a file with {option}",
+        fix=f"add {option} FILE, a CSV with the columns {'id,split' if scheme == 'fixed' else 'id,group'}",
+    )

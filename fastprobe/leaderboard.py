@@ -1,0 +1,262 @@
+"""Leaderboards: submissions ranked by their Q-scores.
+
+Three rules, all with the places of ties that competitions use (two at place 1, the next at place 3):
+
+``neuco``
+    The rule of NeuCo-Bench. Submissions are ranked in every task; the ranks are added up with the weight of the task,
+    which is the standard deviation (ddof 1) of its Q over the submissions, divided by the sum of these. With one
+    submission, or where no task tells the submissions apart (every standard deviation 0: NeuCo-Bench divides 0 by 0
+    there), all tasks weigh the same.
+``uniform``
+    The same, with the same weight for every task.
+``mean``
+    By mean Q, the highest first; ``weighted_rank`` is the place.
+
+Sums are exact before they are rounded, so neither the order of the tasks nor that of the submissions can break a tie.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastprobe.errors import InputError
+from fastprobe.files import atomic_path, write_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastprobe.results import Scores
+
+__all__ = ["RANKS", "Incomplete", "Leaderboard", "LeaderboardRow", "leaderboard"]
+
+Table = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One ranked submission.
+
+    Attributes
+    ----------
+    place : int
+        1 is best; tied submissions share the better place.
+    submission : str
+    mean_q : float
+        Mean Q over all tasks.
+    weighted_rank : float
+        Weighted mean of the ranks in the tasks, 1 is best (the place, for the rule ``mean``).
+    q : mapping of str to float
+        Q of every task.
+    """
+
+    place: int
+    submission: str
+    mean_q: float
+    weighted_rank: float
+    q: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A submission that cannot be ranked: the tasks without a Q, and why."""
+
+    submission: str
+    missing: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A ranking.
+
+    Attributes
+    ----------
+    rank : str
+        The rule.
+    weights : mapping of str to float
+        Weight of every task; they sum to 1.
+    rows : tuple of LeaderboardRow
+        Best first; ties by mean Q, then by name.
+    incomplete : tuple of Incomplete
+        Submissions that lack the Q of some task, by name. They take no part in ranks and weights.
+    """
+
+    rank: str
+    weights: Mapping[str, float]
+    rows: tuple[LeaderboardRow, ...]
+    incomplete: tuple[Incomplete, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"rank", "weights", "rows": [...], "incomplete": [{"submission", "missing", "reasons"}, ...]}``."""
+        return {
+            "rank": self.rank,
+            "weights": dict(self.weights),
+            "rows": [asdict(row) for row in self.rows],
+            "incomplete": [
+                {"submission": i.submission, "missing": list(i.missing), "reasons": dict(i.missing)}
+                for i in self.incomplete
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as one JSON document."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def to_arrow(self) -> pa.Table:
+        """Return a table with the columns place, submission, mean_q, weighted_rank, ``q_<task>`` of each task, missing.
+
+        Submissions that are not ranked stand at the end, with ``missing`` as ``task: reason`` joined by ``"; "`` and
+        nulls for what they lack.
+        """
+        import pyarrow as pa
+
+        columns: dict[str, list[Any]] = {name: [] for name in ("place", "submission", "mean_q", "weighted_rank")}
+        columns |= {f"q_{task}": [] for task in self.weights}
+        columns["missing"] = []
+        for row in self.rows:
+            flat = {**asdict(row), **{f"q_{task}": q for task, q in row.q.items()}}
+            for name, values in columns.items():
+                values.append(flat.get(name))
+        for left_out in self.incomplete:
+            missing = "; ".join(f"{task}: {reason}" for task, reason in left_out.missing.items())
+            flat = {"submission": left_out.submission, "missing": missing}
+            for name, values in columns.items():
+                values.append(flat.get(name))
+        types = {"place": pa.int64(), "submission": pa.string(), "missing": pa.string()}
+        return pa.table({name: pa.array(v, types.get(name, pa.float64())) for name, v in columns.items()})
+
+    def to_csv_text(self) -> str:
+        """Return the table of :meth:`to_arrow` as CSV, an empty cell for a null."""
+        table, text = self.to_arrow(), io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows(row.values() for row in table.to_pylist())
+        return text.getvalue()
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write :meth:`to_csv_text` to a file, atomically."""
+        write_text(path, self.to_csv_text())
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write the table of :meth:`to_arrow` as one Parquet file, atomically."""
+        import pyarrow.parquet as pq
+
+        with atomic_path(path) as temporary:
+            pq.write_table(self.to_arrow(), temporary)
+
+
+def leaderboard(scores: Scores, *, rank: str = "neuco") -> Leaderboard:
+    """Rank the submissions of a score table.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of one protocol. Its tasks are the tasks of the leaderboard: whoever lacks one of them is not ranked.
+    rank : {"neuco", "mean", "uniform"}
+        The rule, see :mod:`fastprobe.leaderboard`.
+
+    Returns
+    -------
+    Leaderboard
+
+    Raises
+    ------
+    InputError
+        If there is no such rule, or the scores were made by different protocols or on different labels.
+    """
+    if rank not in RANKS:
+        raise InputError("rank", found=repr(rank), expected=f"one of {', '.join(RANKS)}", fix="correct the name")
+    _require_comparable(scores)
+    complete: dict[str, dict[str, float]] = {}
+    incomplete: list[Incomplete] = []
+    for name in scores.submissions:
+        qs = {task: scores.q(name, task) for task in scores.tasks}
+        missing = {task: _reason(scores, name, task) for task, q in qs.items() if q is None or not math.isfinite(q)}
+        if missing:
+            incomplete.append(Incomplete(name, missing))
+        else:
+            complete[name] = {task: q for task, q in qs.items() if q is not None}
+    rows = _ranked(complete, weights := RANKS[rank](list(complete.values()), scores.tasks), by_mean=rank == "mean")
+    return Leaderboard(rank, weights, rows, tuple(sorted(incomplete, key=lambda i: i.submission)))
+
+
+def _require_comparable(scores: Scores) -> None:
+    """Raise InputError if rows of different protocols, or of different labels of one task, stand in the table."""
+    seen: dict[str, tuple[str, str]] = {}
+    for row in scores:
+        of_task = f"labels of the task {row.task!r}"
+        for what, digest in (("protocol", row.protocol_hash), (of_task, row.label_hash)):
+            before, submission = seen.setdefault(what, (digest, row.submission))
+            if digest != before:
+                raise InputError(
+                    f"submission {row.submission!r}",
+                    found=f"a score with another {what} (hash {digest})",
+                    expected=f"the {what} of submission {submission!r} (hash {before})",
+                    fix="rank only scores of one protocol on the same labels; score again what differs",
+                )
+
+
+def _reason(scores: Scores, submission: str, task: str) -> str:
+    row = scores.get(submission, task)
+    if row is None:
+        return "not scored"
+    return row.q_reason or "no Q"
+
+
+def _equal_weights(table: Table, tasks: Sequence[str]) -> dict[str, float]:
+    return {task: 1 / len(tasks) for task in tasks}
+
+
+def _spread_weights(table: Table, tasks: Sequence[str]) -> dict[str, float]:
+    """Weights proportional to the standard deviation (ddof 1) of Q over the submissions, as in NeuCo-Bench."""
+    if len(table) < 2:
+        return _equal_weights(table, tasks)
+    spread = {task: _std([row[task] for row in table]) for task in tasks}
+    total = math.fsum(spread.values())
+    return {task: s / total for task, s in spread.items()} if total > 0 else _equal_weights(table, tasks)
+
+
+def _std(values: Sequence[float]) -> float:
+    if min(values) == max(values):  # the mean of equal values may be off by a rounding; their spread may not
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def _min_ranks(keys: Sequence[float]) -> list[int]:
+    """Return 1 + the number of smaller keys, for each key (``scipy.stats.rankdata`` with ``method="min"``)."""
+    first: dict[float, int] = {}
+    for i, key in enumerate(sorted(keys)):
+        first.setdefault(key, i + 1)
+    return [first[key] for key in keys]
+
+
+def _ranked(
+    table: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], *, by_mean: bool
+) -> tuple[LeaderboardRow, ...]:
+    names, rows = list(table), list(table.values())
+    means = [math.fsum(row.values()) / len(row) for row in rows]
+    if by_mean:
+        total = [float(r) for r in _min_ranks([-m for m in means])]
+    else:
+        ranks = {task: _min_ranks([-row[task] for row in rows]) for task in weights}
+        exact = {task: Fraction(weight) for task, weight in weights.items()}
+        total = [float(sum(w * ranks[task][i] for task, w in exact.items())) for i in range(len(rows))]
+    places = _min_ranks(total)
+    ranked = map(LeaderboardRow, places, names, means, total, rows)
+    return tuple(sorted(ranked, key=lambda r: (r.place, -r.mean_q, r.submission)))
+
+
+RANKS: dict[str, Callable[[Table, Sequence[str]], dict[str, float]]] = {
+    "neuco": _spread_weights,
+    "mean": _equal_weights,
+    "uniform": _equal_weights,
+}
+"""Rules by name: the weights of the tasks."""

@@ -1,0 +1,188 @@
+"""One score: the row of the score table, its columns, and the plain record that every file format is written from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["SCHEMA", "FoldStats", "TaskScore", "from_record", "json_ready", "to_record", "undo_json"]
+
+
+def _ratios(numerators: Iterable[float], denominators: Iterable[float]) -> tuple[float | None, ...]:
+    """Divide fold by fold; None where the ratio is undefined."""
+    pairs = zip(numerators, denominators, strict=True)
+    return tuple(a / b if b > 0 and math.isfinite(a) else None for a, b in pairs)
+
+
+@dataclass(frozen=True)
+class FoldStats:
+    """Sufficient statistics of the held-out predictions of every fold; each a tuple of length K.
+
+    Regression: ``n``, ``mean_y`` (held-out mean label), ``tss`` (sum of squares about that mean), ``sse``.
+    Classification: ``n`` and the confusion counts ``tp, fp, fn, tn``. Fields of the other kind are empty.
+    """
+
+    n: tuple[int, ...]
+    mean_y: tuple[float, ...] = ()
+    tss: tuple[float, ...] = ()
+    sse: tuple[float, ...] = ()
+    tp: tuple[int, ...] = ()
+    fp: tuple[int, ...] = ()
+    fn: tuple[int, ...] = ()
+    tn: tuple[int, ...] = ()
+
+    @property
+    def mse(self) -> tuple[float | None, ...]:
+        """Mean squared error of every fold, ``sse / n``; empty for classification."""
+        return _ratios(self.sse, self.n) if self.sse else ()
+
+    @property
+    def accuracy(self) -> tuple[float | None, ...]:
+        """Share of right predictions of every fold, ``(tp + tn) / n``; empty for regression."""
+        return _ratios(map(sum, zip(self.tp, self.tn, strict=True)), self.n) if self.tp else ()
+
+    @property
+    def precision(self) -> tuple[float | None, ...]:
+        """``tp / (tp + fp)`` of every fold, None where nothing was predicted positive; empty for regression."""
+        return _ratios(self.tp, map(sum, zip(self.tp, self.fp, strict=True)))
+
+    @property
+    def recall(self) -> tuple[float | None, ...]:
+        """``tp / (tp + fn)`` of every fold, None where nothing is positive; empty for regression."""
+        return _ratios(self.tp, map(sum, zip(self.tp, self.fn, strict=True)))
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """One submission on one task: the row of a score table. See :data:`SCHEMA` for the meaning of every field."""
+
+    submission: str
+    task: str
+    kind: str
+    metric: str
+    n_samples: int
+    n_features: int
+    n_folds: int
+    n_failed: int
+    mean: float | None
+    std: float | None
+    q: float | None
+    q_reason: str | None
+    fold_scores: tuple[float | None, ...]
+    fold_reasons: tuple[str | None, ...]
+    fold_alphas: tuple[float, ...]
+    fold_residuals: tuple[float, ...]
+    fold_stats: FoldStats
+    protocol_name: str
+    protocol_hash: str
+    embedding_hash: str
+    label_hash: str
+    version: str
+    device: str
+    dtype: str
+    route: str
+    iterations: int
+    residual: float
+    n_refactorised: int
+    notes: tuple[str, ...] = ()
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    n_missing_labels: int = 0
+
+
+def _f(name: str, type_: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, type_, nullable=nullable, metadata={"doc": doc})
+
+
+_floats, _ints = pa.list_(pa.float64()), pa.list_(pa.int64())
+
+SCHEMA = pa.schema(
+    [
+        _f("submission", pa.string(), "name of the submission"),
+        _f("task", pa.string(), "name of the task"),
+        _f("kind", pa.string(), "regression or classification"),
+        _f("metric", pa.string(), "r2 or f1"),
+        _f("n_samples", pa.int64(), "samples of the task"),
+        _f("n_features", pa.int64(), "dimensions of the embedding"),
+        _f("n_folds", pa.int64(), "retraining folds"),
+        _f("n_failed", pa.int64(), "folds without a score"),
+        _f("mean", pa.float64(), "mean of the fold scores", nullable=True),
+        _f("std", pa.float64(), "standard deviation of the fold scores (ddof 0)", nullable=True),
+        _f("q", pa.float64(), "Q-score: 100 eps mean / (std + eps)", nullable=True),
+        _f("q_reason", pa.string(), "why there is no Q", nullable=True),
+        _f("fold_scores", _floats, "metric of every fold, null where it failed"),
+        _f("fold_reasons", pa.list_(pa.string()), "why a fold failed, null where it did not"),
+        _f("fold_alphas", _floats, "ridge strength used in every fold"),
+        _f("fold_residuals", _floats, "relative float64 residual of every fold's solve"),
+        _f("fold_n", _ints, "held-out samples of every fold"),
+        _f("fold_mean_y", _floats, "mean held-out label (regression)"),
+        _f("fold_tss", _floats, "held-out sum of squares about that mean (regression)"),
+        _f("fold_sse", _floats, "held-out sum of squared errors (regression)"),
+        _f("fold_tp", _ints, "true positives (classification)"),
+        _f("fold_fp", _ints, "false positives (classification)"),
+        _f("fold_fn", _ints, "false negatives (classification)"),
+        _f("fold_tn", _ints, "true negatives (classification)"),
+        _f("protocol_name", pa.string(), "name of the protocol"),
+        _f("protocol_hash", pa.string(), "hash of everything that decides the score"),
+        _f("embedding_hash", pa.string(), "hash of ids and values of the embedding"),
+        _f("label_hash", pa.string(), "hash of ids and labels of the task"),
+        _f("version", pa.string(), "version of fastprobe"),
+        _f("device", pa.string(), "cpu or cuda:N with the name of the device"),
+        _f("dtype", pa.string(), "precision of the solve"),
+        _f("route", pa.string(), "route that solved the folds"),
+        _f("iterations", pa.int64(), "iterations of an iterative route, 0 for a direct one"),
+        _f("residual", pa.float64(), "largest of fold_residuals"),
+        _f("n_refactorised", pa.int64(), "folds solved again by a direct factorisation"),
+        _f("notes", pa.list_(pa.string()), "what fell back, what was mapped, what surprised"),
+        _f("repairs", pa.map_(pa.string(), pa.int64()), "what lenient reading mended, and how often"),
+        _f("n_missing_labels", pa.int64(), "rows of the label file without a label"),
+    ]
+)
+"""Columns of the score table, with a ``doc`` in each field's metadata."""
+
+_STATS = tuple(f"fold_{f.name}" for f in fields(FoldStats))
+
+
+def to_record(row: TaskScore) -> dict[str, Any]:
+    """Return a row by the columns of SCHEMA, the values as they are; NaN in a column with nulls becomes None."""
+    record: dict[str, Any] = {}
+    for column in SCHEMA:
+        name = column.name
+        value = getattr(row.fold_stats, name.removeprefix("fold_")) if name in _STATS else getattr(row, name)
+        record[name] = None if column.nullable and isinstance(value, float) and math.isnan(value) else value
+    record["fold_scores"] = [None if s is None or math.isnan(s) else s for s in row.fold_scores]
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> TaskScore:
+    """Return the row that :func:`to_record` made `record` of; lists become tuples."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+    stats = FoldStats(**{name.removeprefix("fold_"): values.pop(name) for name in _STATS})
+    return TaskScore(**{**values, "fold_stats": stats, "repairs": dict(record["repairs"])})
+
+
+def undo_json(record: dict[str, Any]) -> dict[str, Any]:
+    """Undo in a record what JSON cannot say: NaN, and maps as Arrow reads them."""
+    values = {name: record[name] for name in SCHEMA.names}
+    for column in SCHEMA:
+        value = values[column.name]
+        if column.type == pa.float64() and not column.nullable and value is None:
+            values[column.name] = math.nan
+        elif column.type == _floats and column.name != "fold_scores" and isinstance(value, list):
+            values[column.name] = [math.nan if v is None else v for v in value]
+    values["repairs"] = list(values["repairs"].items())
+    return values
+
+
+def json_ready(value: Any) -> Any:
+    """Return a copy of plain dicts, lists and JSON scalars; a float that JSON cannot say becomes None."""
+    if isinstance(value, Mapping):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,353 @@
+"""Tasks: labels of samples, and benchmarks: folders of tasks.
+
+A folder of ``<task>__<type>.csv`` files with the columns ``id,label`` is a benchmark; ``<type>`` is ``regression`` (or
+``regr``) or ``classification`` (or ``cls``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastprobe.errors import InputError
+from fastprobe.readers.label_folder import KINDS, Kind, label_files
+from fastprobe.readers.labels import read_assignment, read_labels
+from fastprobe.readers.table import ArrayPlaces, shorten
+from fastprobe.readers.validation import as_ids, checked
+
+__all__ = ["Benchmark", "Kind", "Task", "read_groups", "read_split"]
+
+_SIDES = {"dev": "dev", "train": "dev", "eval": "eval", "test": "eval"}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Labels of one downstream task, in the order of its file.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"regression", "classification"}
+    ids : ndarray of str, shape (n,)
+        Unique sample ids, without the suffixes ``.zarr.zip`` and ``.zarr``; at least two.
+    y : ndarray of float64, shape (n,)
+        Finite labels; 0 and 1 for classification.
+    n_missing : int
+        Rows of the file without a label, which were skipped.
+    classes : tuple of float or None
+        The two label values that became 0 and 1 (classification).
+    notes : tuple of str
+        What was changed on the way: classes that were mapped, rows that lenient reading dropped.
+
+    Raises
+    ------
+    InputError
+        If anything is otherwise. :meth:`from_arrays` maps classes and skips missing labels.
+    """
+
+    name: str
+    kind: Kind
+    ids: NDArray[np.str_]
+    y: NDArray[np.float64]
+    n_missing: int = 0
+    classes: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        where = f"task {self.name!r}"
+        if self.kind not in ("regression", "classification"):
+            raise _unknown_kind(where, self.kind)
+        labels = _as_labels(self.y, where)
+        if len(labels) < 2:
+            raise _too_few(where, len(labels), self.n_missing)
+        texts = as_ids(self.ids, where)
+        ids, y = checked(texts, labels[:, None], ArrayPlaces(where, texts, ("label",)))
+        if self.kind == "classification" and not np.isin(y, (0.0, 1.0)).all():
+            raise InputError(
+                where,
+                found=f"the label {y[~np.isin(y, (0.0, 1.0))][0]:g}",
+                expected="0 and 1 for classification",
+                fix="make the task with Task.from_arrays, which maps two classes to 0 and 1",
+            )
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "y", y[:, 0])
+
+    @classmethod
+    def from_arrays(cls, name: str, kind: str, ids: ArrayLike, y: ArrayLike) -> Task:
+        """Make a task of arrays, as it would be made of a file with these rows.
+
+        Parameters
+        ----------
+        name : str
+        kind : str
+            ``regression`` (``regr``) or ``classification`` (``cls``).
+        ids : array_like of str, shape (n,)
+        y : array_like, shape (n,)
+            NaN marks a missing label. The two values of a classification task become 0 and 1.
+
+        Raises
+        ------
+        InputError
+            If the kind is unknown, ids appear twice, labels are infinite, or a classification task has other than two
+            values.
+        """
+        where = f"task {name!r}"
+        if kind not in KINDS:
+            raise _unknown_kind(where, kind)
+        texts, labels = as_ids(ids, where), _as_labels(y, where)
+        if len(texts) != len(labels):
+            raise InputError(
+                where,
+                found=f"{len(texts):,} ids for {len(labels):,} labels",
+                expected="one id per label",
+                fix="pass ids and labels of the same samples",
+            )
+        present = ~np.isnan(labels)
+        kept = [text for text, has in zip(texts, present.tolist(), strict=True) if has]
+        n_missing = int((~present).sum())
+        return _task(name, KINDS[kind], kept, labels[present], n_missing, (), where, lambda row: f"labelled row {row}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the kind, the ids and the labels (32 hexadecimal digits)."""
+        h = hashlib.blake2b(digest_size=16)
+        h.update(self.kind.encode())
+        h.update("\0".join(self.ids.tolist()).encode())
+        h.update(np.ascontiguousarray(self.y, dtype="<f8").tobytes())
+        return h.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """The tasks that a submission is scored on.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+        Sorted by name.
+    labelled_ids : ndarray of str
+        Ids that have a label in *any* task, before tasks were selected: the rows whose mean and standard deviation
+        standardise an embedding.
+
+    Raises
+    ------
+    InputError
+        If there are no tasks, two have the same name, or a task has ids that are not among ``labelled_ids``.
+    """
+
+    tasks: tuple[Task, ...]
+    labelled_ids: NDArray[np.str_] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Validate, and sort the tasks."""
+        tasks = tuple(sorted(self.tasks, key=lambda task: task.name))
+        names = [task.name for task in tasks]
+        if not tasks or len(set(names)) < len(names):
+            raise InputError(
+                "benchmark",
+                found=f"two tasks named {next(n for n in names if names.count(n) > 1)!r}" if tasks else "no tasks",
+                expected="at least one task, and every name once",
+                fix="rename or remove tasks" if tasks else "pass a task",
+            )
+        labelled = np.asarray(self.labelled_ids, dtype=np.str_)
+        known = set(labelled.tolist())
+        for task in tasks:
+            if strangers := set(task.ids.tolist()) - known:
+                raise InputError(
+                    f"benchmark, task {task.name!r}",
+                    found=f"the id {min(strangers)!r}, which is not among labelled_ids",
+                    expected="labelled_ids to hold the ids of all tasks",
+                    fix="make the benchmark with Benchmark.from_tasks",
+                )
+        object.__setattr__(self, "tasks", tasks)
+        object.__setattr__(self, "labelled_ids", labelled)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tasks, sorted."""
+        return tuple(task.name for task in self.tasks)
+
+    @classmethod
+    def from_tasks(cls, tasks: Iterable[Task]) -> Benchmark:
+        """Make a benchmark of tasks; ``labelled_ids`` are all ids of all tasks, sorted."""
+        tasks = tuple(tasks)
+        labelled = sorted({i for task in tasks for i in task.ids.tolist()})
+        return cls(tasks, np.array(labelled, dtype=np.str_))
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | os.PathLike[str], *, tasks: Iterable[str] | None = None, lenient: bool = False
+    ) -> Benchmark:
+        """Read a folder of label files.
+
+        Parameters
+        ----------
+        folder : path
+            Files ``<task>__<type>.csv`` with the columns ``id,label`` (others are not looked at). Rows without a label
+            (an empty cell, or NaN in any usual spelling) are skipped and counted. Files that are not CSV, and hidden
+            files, are ignored.
+        tasks : iterable of str, optional
+            Names of the tasks to keep; all by default.
+        lenient : bool
+            Of several labels of one id keep the first, and note how many were dropped, instead of failing.
+
+        Raises
+        ------
+        InputError
+            If the folder is missing or holds no label file, a CSV file is named otherwise, two files are of one task, a
+            label file is wrong (see :func:`fastprobe.readers.labels.read_labels`), a task has fewer than two labels or
+            a classification task other than two classes, or a selected task is not there.
+        """
+        files = label_files(Path(folder))
+        bench = cls.from_tasks(_read_task(name, kind, path, lenient) for name, (kind, path) in sorted(files.items()))
+        return bench if tasks is None else bench.select(tasks)
+
+    def select(self, names: Iterable[str]) -> Benchmark:
+        """Keep the named tasks; ``labelled_ids`` stay those of all tasks.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown, or there are none.
+        """
+        wanted = {names} if isinstance(names, str) else set(names)
+        unknown = sorted(wanted - set(self.names))
+        if unknown or not wanted:
+            raise InputError(
+                "tasks",
+                found=f"no task named {', '.join(map(shorten, unknown))}" if unknown else "no names",
+                expected=f"some of {', '.join(self.names)}",
+                fix="correct the names of the tasks",
+            )
+        return replace(self, tasks=tuple(task for task in self.tasks if task.name in wanted))
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the group (site, region, ...) of every sample, for grouped folds.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the column ``id`` and the groups in the column ``group`` or, if there is none, in the second.
+
+    Returns
+    -------
+    dict
+        Id (without ``.zarr.zip`` and ``.zarr``) to group.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, an id appears twice, or an id or group is empty.
+    """
+    return read_assignment(Path(path), "group")
+
+
+def read_split(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read on which side of a fixed split every sample lies.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the column ``id`` and the sides in the column ``split`` or, if there is none, in the second:
+        ``dev`` (or ``train``) and ``eval`` (or ``test``).
+
+    Returns
+    -------
+    dict
+        Id (without ``.zarr.zip`` and ``.zarr``) to ``"dev"`` or ``"eval"``.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, an id appears twice, a side is called otherwise, or one of the sides has no samples.
+    """
+    split = {id_: _SIDES[side] for id_, side in read_assignment(Path(path), "split", values=tuple(_SIDES)).items()}
+    empty = sorted({"dev", "eval"} - set(split.values()))
+    if empty:
+        raise InputError(
+            f"{path}, column 'split'",
+            found=f"no samples in {empty[0]!r}",
+            expected="samples on both sides: dev (or train) and eval (or test)",
+            fix="assign some samples to the other side",
+        )
+    return split
+
+
+def _read_task(name: str, kind: Kind, path: Path, lenient: bool) -> Task:
+    labels = read_labels(path, lenient=lenient)
+    dropped = (f"{labels.n_duplicates} rows with an id that has a label already were dropped",)
+    notes = dropped if labels.n_duplicates else ()
+    y = np.array(labels.values, dtype=np.float64)
+    return _task(name, kind, labels.ids, y, labels.n_missing, notes, str(path), lambda row: f"line {labels.lines[row]}")
+
+
+def _task(
+    name: str,
+    kind: Kind,
+    ids: list[str],
+    y: NDArray[np.float64],
+    n_missing: int,
+    notes: tuple[str, ...],
+    where: str,
+    place: Callable[[int], str],
+) -> Task:
+    """Make a task of labels that are there, with classes mapped to 0 and 1."""
+    if len(y) < 2:
+        raise _too_few(where, len(y), n_missing)
+    if kind == "regression":
+        return Task(name, kind, np.asarray(ids), y, n_missing, None, notes)
+    values, firsts = np.unique(y, return_index=True)
+    if len(values) > 2:
+        row = int(np.sort(firsts)[2])
+        raise _not_two_classes(f"{where}, {place(row)}", f"{y[row]:g}, a third class (there are {len(values)})")
+    if len(values) == 1 and values[0] not in (0.0, 1.0):
+        raise _not_two_classes(where, f"the label {values[0]:g} everywhere")
+    low, high = (0.0, 1.0) if set(values.tolist()) <= {0.0, 1.0} else (float(values[0]), float(values[1]))
+    if (low, high) != (0.0, 1.0):
+        notes = (*notes, f"the labels {low:g} and {high:g} became 0 and 1")
+    return Task(name, kind, np.asarray(ids), (y == high).astype(np.float64), n_missing, (low, high), notes)
+
+
+def _unknown_kind(where: str, kind: str) -> InputError:
+    return InputError(
+        where, found=f"the kind {kind!r}", expected=f"one of {', '.join(KINDS)}", fix="name the kind of the task"
+    )
+
+
+def _not_two_classes(where: str, found: str) -> InputError:
+    return InputError(
+        f"{where}, column 'label'",
+        found=found,
+        expected="exactly two classes, such as 0 and 1 (multi-class tasks are planned, and not there yet)",
+        fix="split the task into one-against-rest tasks, or declare it a regression",
+    )
+
+
+def _as_labels(y: ArrayLike, where: str) -> NDArray[np.float64]:
+    array = np.asarray(y)
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        raise InputError(
+            where,
+            found=f"labels of type {array.dtype} and shape {array.shape}",
+            expected="one number per sample",
+            fix="pass the labels as a flat list of numbers",
+        )
+    return array.astype(np.float64)
+
+
+def _too_few(where: str, n: int, n_missing: int) -> InputError:
+    return InputError(
+        where,
+        found=f"{n} labelled sample{'s' * (n != 1)}" + (f" and {n_missing} without a label" if n_missing else ""),
+        expected="at least 2",
+        fix="add labels, or take the task out",
+    )

@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.cases.process import scores_in
+from benchmarks.csv_reader import READERS, digest
+from benchmarks.csv_reader import main as read_csv
+from benchmarks.machine import describe
+from benchmarks.measure import BenchmarkError, Contestant, Outcome, Timing, race, run_process
+from benchmarks.problem import largest_difference, make_problem, restrict, splits
+from benchmarks.report import CaseReport, Row, disagreements, tabulate, to_markdown, write_report
+from benchmarks.workload import GROUPS, TASKS, Workload, make_submission, make_workload, write_files
+
+SCALE = 0.02
+MACHINE = {
+    "date": "2026-01-01T00:00:00+00:00",
+    "revision": "0123456789abcdef",
+    "modified": True,
+    "cpu": "A processor",
+    "cores": 2,
+    "memory_gib": 8.0,
+    "system": "Linux x86_64",
+    "python": "3.11.0",
+    "versions": {"numpy": "2.0.0", "himalaya": None},
+    "blas": [{"user_api": "blas", "internal_api": "openblas", "version": "0.3", "architecture": "X", "num_threads": 2}],
+}
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return make_workload(SCALE)
+
+
+def quiet(line: str) -> None:
+    """Log nothing."""
+
+
+# --- workload -------------------------------------------------------------------------------------------------------
+
+
+def test_full_size_is_that_of_the_e2s_data() -> None:
+    assert sum(GROUPS.values()) == 13260
+    assert len(TASKS) == 11
+
+
+def test_scaled_workload_has_every_group_and_task(workload: Workload) -> None:
+    n, d = workload.submission.x.shape
+    assert d == round(1024 * SCALE)
+    assert workload.submission.x.dtype == np.float32
+    assert workload.submission.x.flags.c_contiguous
+    tasks = {task.name: task for task in workload.benchmark.tasks}
+    assert list(tasks) == sorted(TASKS)
+    assert len(tasks["nodata"].y) == n == len(workload.benchmark.labelled_ids)
+    assert len(tasks["landcover_forest"].y) == round(4691 * SCALE)
+    # The groups are disjoint, and their order is the order of the rows.
+    firsts = ["landcover_forest", "biomass_mean", "crops", "heatisland_mean", "clouds"]
+    assert [i for name in firsts for i in tasks[name].ids.tolist()] == workload.submission.ids.tolist()
+    assert [task.name for task in tasks.values() if task.kind == "classification"] == ["ships"]
+    assert set(tasks["ships"].y.tolist()) == {0.0, 1.0}
+
+
+def test_workload_follows_from_its_seed(workload: Workload) -> None:
+    again, other = make_workload(SCALE), make_workload(SCALE, seed=1)
+    digests = [task.digest for task in workload.benchmark.tasks]
+    assert again.submission.digest == workload.submission.digest
+    assert [task.digest for task in again.benchmark.tasks] == digests
+    assert other.submission.digest != workload.submission.digest
+    assert not set(digests) & {task.digest for task in other.benchmark.tasks}
+
+
+def test_other_submissions_have_the_same_samples_and_other_values(workload: Workload) -> None:
+    first, second = make_submission(SCALE, index=0), make_submission(SCALE, index=1)
+    assert first.digest == workload.submission.digest
+    assert first.name != second.name
+    assert np.array_equal(first.ids, second.ids)
+    assert not np.isclose(first.x, second.x).all(axis=1).any()
+
+
+def test_embeddings_predict_the_labels_and_noise_does_not_have_any() -> None:
+    scores = _refits(make_workload(0.1))
+    assert scores["nodata"].mean() > 0.3
+    assert scores["random"].mean() < 0.05
+
+
+def _refits(workload: Workload) -> dict[str, np.ndarray]:
+    from benchmarks.peers.sklearn_ridge import fold_scores
+
+    return dict(fold_scores(make_problem(restrict(workload, ["nodata", "random"]), 40), 100.0, measured=3))
+
+
+def test_files_read_back_bit_for_bit(workload: Workload, tmp_path: Path) -> None:
+    files = write_files(workload, tmp_path)
+    with files.csv.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["id", *map(str, range(workload.submission.x.shape[1]))]
+    assert [row[0] for row in rows] == workload.submission.ids.tolist()
+    assert np.array_equal(np.array([row[1:] for row in rows]).astype(np.float32), workload.submission.x)
+    assert len(list(files.labels.iterdir())) == len(TASKS)
+    for task in workload.benchmark.tasks:
+        with (files.labels / f"{task.name}__{task.kind}.csv").open(newline="") as file:
+            labels = list(csv.DictReader(file))
+        assert [row["id"] for row in labels] == task.ids.tolist()
+        assert [float(row["label"]) for row in labels] == task.y.tolist()
+
+
+def test_text_of_a_value_is_as_short_as_it_can_be(workload: Workload, tmp_path: Path) -> None:
+    line = write_files(workload, tmp_path).csv.read_text().splitlines()[1]
+    for text, value in zip(line.split(",")[1:], workload.submission.x[0], strict=True):
+        digits = text.lstrip("-").split("e")[0].replace(".", "").strip("0")
+        shortest = np.format_float_scientific(value, unique=True).lstrip("-").split("e")[0].replace(".", "").strip("0")
+        assert digits == shortest
+
+
+def test_files_are_reused_and_files_of_another_workload_are_not(workload: Workload, tmp_path: Path) -> None:
+    files = write_files(workload, tmp_path)
+    written = files.csv.stat().st_mtime_ns
+    assert write_files(workload, tmp_path) == files
+    assert files.csv.stat().st_mtime_ns == written
+    fewer = restrict(workload, ["crops", "ships"])
+    write_files(fewer, tmp_path)
+    assert sorted(path.name for path in files.labels.iterdir()) == [
+        "crops__regression.csv",
+        "ships__classification.csv",
+    ]
+
+
+def test_files_that_an_interrupted_run_left_are_written_again(workload: Workload, tmp_path: Path) -> None:
+    files = write_files(workload, tmp_path)
+    whole = files.csv.read_bytes()
+    files.csv.write_bytes(whole[:100])
+    (tmp_path / "complete.json").unlink()
+    write_files(workload, tmp_path)
+    assert files.csv.read_bytes() == whole
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_readers_return_the_matrix_that_was_written(
+    reader: str, workload: Workload, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if reader == "pandas":
+        pytest.importorskip("pandas")
+    read_csv(reader, str(write_files(workload, tmp_path).csv))
+    found = json.loads(capsys.readouterr().out)
+    assert found["digest"] == digest(workload.submission.x)
+    assert found["shape"] == list(workload.submission.x.shape)
+    assert found["seconds"] > 0
+
+
+# --- problem --------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_with_the_same_samples_are_one_group(workload: Workload) -> None:
+    problem = make_problem(workload, 40)
+    names = sorted(group.names for group in problem.groups)
+    assert names == [
+        ("biomass_mean", "biomass_std", "ships"),
+        ("clouds", "random"),
+        ("crops",),
+        ("heatisland_mean", "heatisland_std"),
+        ("landcover_agriculture", "landcover_forest"),
+        ("nodata",),
+    ]
+    ships = next(group for group in problem.groups if "ships" in group.names)
+    assert ships.is_class == (False, False, True)
+    assert set(ships.y[:, 2].tolist()) == {-1.0, 1.0}
+
+
+def test_first_folds_are_those_of_the_full_run() -> None:
+    for (train, test), (all_train, all_test) in zip(splits(50, 40, 3), splits(50, 40), strict=False):
+        assert np.array_equal(train, all_train)
+        assert np.array_equal(test, all_test)
+    assert len(splits(50, 40, 3)) == 3
+
+
+def test_difference_is_taken_over_common_folds_and_sees_nan() -> None:
+    long, short = {"a": np.array([1.0, 2.0, 9.0])}, {"a": np.array([1.0, 2.5])}
+    assert largest_difference(long, short) == 0.5
+    assert np.isnan(largest_difference({"a": np.array([1.0, np.nan])}, short))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        largest_difference(long, {"b": short["a"]})
+
+
+# --- timing ---------------------------------------------------------------------------------------------------------
+
+
+def test_contestants_take_turns_and_stop_at_their_budget() -> None:
+    order: list[str] = []
+
+    def contestant(name: str, **more: object) -> Contestant:
+        def run() -> Outcome:
+            order.append(name)
+            return Outcome(seconds=2.0)
+
+        return replace(Contestant(name, run), **more)
+
+    entered = [contestant("a", scale=10.0), contestant("b", once=True), contestant("c", warm_up=True)]
+    absent = contestant("d", missing="not installed (pip install d)")
+    timings = race([*entered, absent], repeat=2, budget=60.0, log=quiet)
+    assert order == ["c", "a", "b", "c", "a", "c"]
+    assert timings["a"].seconds == (20.0, 20.0)
+    assert timings["b"].seconds == (2.0,)
+    assert timings["c"].cold_seconds == 2.0
+    assert "d" not in timings
+    order.clear()
+    race([entered[0]], repeat=5, budget=0.0, log=quiet)
+    assert order == ["a"]
+
+
+def test_failure_names_the_contestant() -> None:
+    def fail() -> Outcome:
+        raise BenchmarkError("it broke")
+
+    with pytest.raises(BenchmarkError, match="peer: it broke"):
+        race([Contestant("peer", fail)], repeat=1, budget=1.0, log=quiet)
+
+
+def test_peak_memory_of_a_process_is_its_own_and_not_that_of_the_benchmark() -> None:
+    ballast = np.ones(40_000_000)
+    small = run_process([sys.executable, "-I", "-S", "-c", "print('done')"], threads=1)
+    large = run_process([sys.executable, "-I", "-S", "-c", "x = bytearray(b'x') * 200_000_000"], threads=1)
+    assert small.stdout == "done\n"
+    assert small.peak_bytes < 100e6 < ballast.nbytes
+    assert 200e6 < large.peak_bytes < 300e6
+
+
+def test_process_that_fails_says_why() -> None:
+    with pytest.raises(BenchmarkError, match=r"exit status 3(?s:.*)last words"):
+        run_process([sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"], threads=1)
+
+
+def test_scores_are_read_from_the_json_document() -> None:
+    rows = [
+        {"submission": "a", "task": "t", "fold_scores": [0.5, None]},
+        {"submission": "b", "task": "t", "fold_scores": [0.25, 1.0]},
+    ]
+    found = scores_in(json.dumps({"scores": rows}))
+    assert np.array_equal(found["a"]["t"], [0.5, np.nan], equal_nan=True)
+    assert found["b"]["t"].tolist() == [0.25, 1.0]
+    with pytest.raises(BenchmarkError, match="not the JSON document"):
+        scores_in("Scores of team: 0.5")
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def report() -> CaseReport:
+    def nothing() -> Outcome:
+        return Outcome()
+
+    contestants = [
+        Contestant("ours", nothing, tolerance=1e-8),
+        Contestant("peer", nothing, scale=10.0, note="measured on 4 of 40 folds", tolerance=1e-8),
+        Contestant("rough", nothing),
+        Contestant("absent", nothing, missing="not installed (pip install absent)"),
+    ]
+    exact = {"task": np.array([0.5, 0.25])}
+    timings = {
+        "ours": Timing((1.0, 3.0, 2.0), scores=exact, peak_bytes=(2**20, 3 * 2**20)),
+        "peer": Timing((40.0,), scores={"task": np.array([0.5, 0.25 + 1e-6])}),
+        "rough": Timing((8.0,), scores={"task": np.array([0.5, 0.26])}),
+    }
+    rows = tabulate(contestants, timings, baseline="ours", references=dict.fromkeys(timings, exact))
+    return CaseReport("case", "A case", "What it measures.", "ours", rows, ("ours is faster",), {"more": [1, 2]})
+
+
+def test_rows_have_medians_ratios_and_differences(report: CaseReport) -> None:
+    ours, peer, rough, absent = report.rows
+    assert (ours.median_seconds, ours.ratio, ours.difference) == (2.0, 1.0, 0.0)
+    assert ours.median_peak_bytes == 2 * 2**20
+    assert (peer.ratio, peer.scale) == (20.0, 10.0)
+    assert peer.difference == pytest.approx(1e-6, rel=1e-6)
+    assert rough.agrees
+    assert absent == Row("absent", note="not installed (pip install absent)")
+
+
+def test_only_expected_agreement_can_fail(report: CaseReport) -> None:
+    (line,) = disagreements(report)
+    assert line.startswith("case: peer is 1e-06 off its reference")
+
+
+def test_nan_never_agrees(report: CaseReport) -> None:
+    lost = replace(report, rows=(Row("ours", difference=float("nan"), tolerance=1e-8),))
+    assert len(disagreements(lost)) == 1
+
+
+def test_markdown_shows_every_contestant(report: CaseReport) -> None:
+    text = to_markdown(report, MACHINE, {"scale": 1.0})
+    lines = text.splitlines()
+    header = next(line for line in lines if line.startswith("| contestant"))
+    rows = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| ") and line != header}
+    assert list(rows) == ["ours", "peer", "rough", "absent"]
+    assert all(line.count("|") == header.count("|") for line in rows.values())
+    assert "| 2.00 | 1.00 to 3.00 | 3 | 1 | 2 | 0.0e+00 |" in rows["ours"]
+    assert "≈ 40.00" in rows["peer"]
+    assert "Baseline: ours. A time with ≈" in text
+    assert "**DISAGREES**" in rows["peer"]
+    assert "DISAGREES" not in rows["rough"]
+    assert "pip install absent" in rows["absent"]
+    assert "- ours is faster" in lines
+    assert "himalaya" not in text
+    assert "0123456789ab with changes" in text
+
+
+def test_columns_without_a_value_are_left_out(report: CaseReport) -> None:
+    text = to_markdown(replace(report, rows=(Row("ours", (1.0,), 1.0, 1.0),)), MACHINE, {})
+    assert "| contestant | seconds (median) | runs | times baseline |" in text
+    assert "≈" not in text
+
+
+def test_report_is_written_whole(report: CaseReport, tmp_path: Path) -> None:
+    lost = replace(report, rows=(*report.rows, Row("lost", difference=float("nan"))))
+    write_report(lost, MACHINE, {"scale": 1.0}, tmp_path / "results" / "case")
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["case.json", "case.md"]
+    document = json.loads((tmp_path / "results" / "case.json").read_text())
+    assert document["machine"] == MACHINE
+    assert document["case"]["rows"][0]["seconds"] == [1.0, 3.0, 2.0]
+    assert document["case"]["rows"][-1]["difference"] == "NaN"
+    assert document["case"]["facts"] == {"more": [1, 2]}
+    assert (tmp_path / "results" / "case.md").read_text() == to_markdown(lost, MACHINE, {"scale": 1.0})
+
+
+def test_machine_is_described_without_its_name_and_folders() -> None:
+    machine = describe()
+    text = json.dumps(machine)
+    assert not re.search(rf"\b{re.escape(platform.node())}\b", text)
+    assert str(Path(sys.prefix)) not in text
+    assert str(Path(__file__).parents[1]) not in text
+    assert machine["versions"]["numpy"] == np.__version__
+    assert machine["blas"]
+
+
+# --- command line ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rigde"], "no case 'rigde'; there are ridge, path"),
+        (["--neuco", "checkout"], "--neuco and --neuco-python go together"),
+        (["--peers", "sklern"], "'sklern' is none of sklearn"),
+        (["--repeat", "0"], "0 is less than 1"),
+    ],
+)
+def test_wrong_options_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
