@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastprobe.embeddings import Submission
     from fastprobe.engine import ArrayScore, score, score_arrays
     from fastprobe.errors import DeviceError, FastprobeError, InputError
-    from fastprobe.leaderboard import Leaderboard, leaderboard
+    from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.protocol import FoldSpec, Protocol
     from fastprobe.qscore import q_score
     from fastprobe.results import Scores, TaskScore
@@ -31,13 +31,13 @@ _HOME = {
     "FastprobeError": "errors",
     "FoldSpec": "protocol",
     "InputError": "errors",
-    "Leaderboard": "leaderboard",
+    "Leaderboard": "ranking",
     "Protocol": "protocol",
     "Scores": "results",
     "Submission": "embeddings",
     "Task": "tasks",
     "TaskScore": "results",
-    "leaderboard": "leaderboard",
+    "leaderboard": "ranking",
     "q_score": "qscore",
     "score": "engine",
     "score_arrays": "engine",

@@ -250,7 +250,7 @@ def run_demo(
     Scores
     """
     from fastprobe.engine import score
-    from fastprobe.leaderboard import leaderboard
+    from fastprobe.ranking import leaderboard
 
     scene = load_scene()
     benchmark = demo_benchmark(scene)

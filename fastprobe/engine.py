@@ -243,12 +243,13 @@ def _score(
         own = groups if known is benchmark else sample_groups(known, spec, assignment)
         unit = _Unit(backend, submission, known, protocols, route, dropped)
         found: list[dict[str, TaskScore]] = [{} for _ in protocols]
-        for records in unit.run(own):
-            for by_task, record in zip(found, records, strict=True):
-                by_task.update({r.task: r for r in record})
-            done += 1
-            if progress is not None:
-                progress(submission.name, done, max(total, done))
+        with backend.session():
+            for records in unit.run(own):
+                for by_task, record in zip(found, records, strict=True):
+                    by_task.update({r.task: r for r in record})
+                done += 1
+                if progress is not None:
+                    progress(submission.name, done, max(total, done))
         for target, by_task in zip(rows, found, strict=True):
             target.extend(by_task[name] for name in sorted(by_task))
         del submission, unit

@@ -1,11 +1,11 @@
 """CPU kernels, compiled by Numba on first use and cached on disk. Twins: :mod:`fastprobe.kernels.reference`.
 
-All release the GIL and take a range of the work (``lo``, ``hi``), so that the backend can run them side by side in
-threads. The result does not depend on how the range is cut: every output element is written by one thread, and its
-terms are added in the same order.
+All release the GIL and work on a range of feature rows (``lo``, ``hi``), so that the backend can run them side by side in
+threads. Ranges of :func:`center_rows` and :func:`set_forward` write different elements; those of :func:`set_adjoint` add
+to all elements, so each range needs an output of its own.
 
 The two set kernels read each feature row once for all the sets that contain it. A tile of the row is centred in a small
-buffer and then used for every (set, column) pair, while the matching tile of the sets' vectors stays in the first-level
+buffer and then used for every (set, column) pair, while the matching tile of the sets' vectors stays in the second-level
 cache. Indices come by row (``start``, ``set_of``, ``slot_of``: compressed rows), because the features are much larger
 than everything else and are streamed once.
 """
@@ -19,8 +19,8 @@ import numpy as np
 
 __all__ = ["center_rows", "set_adjoint", "set_forward"]
 
-TILE = 256
-ROWS = 256
+TILE = 1024
+ROWS = 128
 _FAST = {"reassoc", "contract", "nsz"}  # sums may be vectorised; NaN and infinity keep their meaning
 
 _compile: Any = numba.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -37,15 +37,15 @@ def center_rows(x, rows, mean, out, lo, hi):  # type: ignore[no-untyped-def]
 
 @_compile
 def set_adjoint(x, mean, start, set_of, slot_of, v, out, lo, hi):  # type: ignore[no-untyped-def]
-    """Add ``v[k].T @ (x[rows[k]] - mean)`` to ``out[k]``, features ``lo`` to ``hi`` only."""
-    n, c = x.shape[0], v.shape[2]
+    """Add ``v[k].T @ (x[rows[k]] - mean)`` to ``out[k]``, feature rows ``lo`` to ``hi`` only."""
+    d, c = x.shape[1], v.shape[2]
     buffer = np.empty(TILE)
-    for block in range(0, n, ROWS):
-        for left in range(lo, hi, TILE):
-            right = min(hi, left + TILE)
+    for block in range(lo, hi, ROWS):
+        for left in range(0, d, TILE):
+            right = min(d, left + TILE)
             width = right - left
             center = mean[left:right]
-            for i in range(block, min(n, block + ROWS)):
+            for i in range(block, min(hi, block + ROWS)):
                 if start[i] == start[i + 1]:
                     continue
                 row = x[i, left:right]

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from score_rows import regression_row, table
 
 from fastprobe.errors import InputError
-from fastprobe.leaderboard import Leaderboard, leaderboard
+from fastprobe.ranking import Leaderboard, leaderboard
 from fastprobe.results import Scores
 
 

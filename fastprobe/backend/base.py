@@ -7,7 +7,8 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,6 +86,9 @@ class Backend(Protocol):
     device: str
     """``cpu`` or ``cuda:N``, with the name of the device."""
 
+    def session(self) -> AbstractContextManager[None]:
+        """Set the device up for a run of work: on the CPU, one BLAS thread for each thread of the pool."""
+
     def asarray(self, a: Any) -> Array:
         """Bring an array to the device, without a copy if it is there."""
 
@@ -130,8 +134,8 @@ class Backend(Protocol):
     def take(self, a: Array, sets: RowSets, chunk: slice) -> Array:
         """Rows ``a[S_k]`` of the sets of a chunk, shape (k, m, columns); zero in padded slots."""
 
-    def chunks(self, count: int, bytes_each: int) -> Iterator[slice]:
-        """Cut `count` independent matrices into batches that the device does at once."""
+    def for_chunks(self, work: Callable[[slice], None], count: int, bytes_each: int) -> None:
+        """Cut `count` independent matrices into the batches that the device does at once, and work on each."""
 
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         """Lower factors of symmetric matrices (..., d, d), and a mask (...) of those that succeeded.

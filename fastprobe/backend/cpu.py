@@ -1,23 +1,36 @@
-"""The CPU backend: NumPy, the BLAS and LAPACK that SciPy brings, and Numba kernels for what they lack."""
+"""The CPU backend: NumPy, SciPy's BLAS and LAPACK, and Numba kernels for what they lack.
+
+Parallel work is cut here, not in the BLAS: folds, row blocks and right-hand sides are shared out to a pool of threads,
+each of which calls single-threaded BLAS. Small factorisations gain more from being done side by side than from threads
+within; and the idle threads of a BLAS wait by spinning, which starves everybody else (NumPy and SciPy load one each).
+"""
 
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas, eigh, lapack
+from scipy.linalg import eigh, lapack
+from threadpoolctl import ThreadpoolController
 
 from fastprobe.backend.base import Array, Design, RowSets
+from fastprobe.backend.lapack import cholesky_lower, gram_lower, product_lower, solve_lower
 
 __all__ = ["CpuBackend"]
 
-_BLOCK = 2048  # feature rows that are centred at once: 16 MB at 1024 dimensions, enough to keep BLAS busy
+_BLOCK = 512  # feature rows that a thread centres at once: 4 MB at 1024 dimensions
 _PANEL = 256  # columns per step of a block substitution
 _WIDE = 6  # columns per set from which a matrix product per set beats reading every row once for all sets
+_PARTS = 8  # into which rows are cut where every part has a sum of its own
+_LARGE = 1500  # size of a single matrix from which the BLAS's own threads pay
+
+T = TypeVar("T")
 
 
 class CpuBackend:
@@ -26,7 +39,7 @@ class CpuBackend:
     Parameters
     ----------
     threads : int
-        Threads of the kernels of fastprobe. The BLAS keeps its own setting.
+        Threads that share the work.
     """
 
     xp: Any = np
@@ -35,6 +48,13 @@ class CpuBackend:
         self.threads = max(1, threads)
         self.device = f"cpu ({platform.machine()}, {self.threads} threads)"
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastprobe")
+        self._local = threading.local()
+        self._blas = ThreadpoolController().select(user_api="blas")
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        with self._blas.limit(limits=1):
+            yield
 
     def asarray(self, a: Any) -> Array:
         return np.asarray(a)
@@ -44,20 +64,27 @@ class CpuBackend:
 
     def moments(self, x: Array, rows: NDArray[np.int64]) -> tuple[float, float]:
         size = len(rows) * x.shape[1]
-        mean = sum(float(part.sum(dtype=np.float64)) for part in _row_blocks(x, rows)) / size
-        sse = 0.0
-        for part in _row_blocks(x, rows):
-            centered = part.astype(np.float64)
+        whole = len(rows) == len(x)
+        blocks = _cut(len(rows), _BLOCK)
+
+        def block(part: slice) -> Array:
+            return x[part] if whole else x[rows[part]]
+
+        def squares(part: slice) -> float:
+            centered = block(part).astype(np.float64)
             centered -= mean
-            sse += float(np.vdot(centered, centered))
-        return mean, (sse / size) ** 0.5
+            return float(np.vdot(centered, centered))
+
+        mean = sum(self._map(lambda part: float(block(part).sum(dtype=np.float64)), blocks)) / size
+        return mean, (sum(self._map(squares, blocks)) / size) ** 0.5
 
     def design(self, x: Array, rows: NDArray[np.int64]) -> Design:
         whole = len(rows) == len(x) and bool((rows == np.arange(len(x))).all())
         group = np.ascontiguousarray(x if whole else x[rows])
         if group.dtype == np.float16:  # half precision has no arithmetic on CPUs; float32 holds every value of it
             group = group.astype(np.float32)
-        return Design(x=group, mean=group.mean(axis=0, dtype=np.float64))
+        sums = self._map(lambda part: group[part].sum(axis=0, dtype=np.float64), _cut(len(group), _BLOCK))
+        return Design(x=group, mean=sum(sums) / len(group))
 
     def row_sets(self, sets: Sequence[NDArray[np.int64]], n: int) -> RowSets:
         sizes = np.array([len(s) for s in sets], dtype=np.int64)
@@ -71,85 +98,107 @@ class CpuBackend:
         return RowSets(rows, mask, sizes, start, set_of[by_row], slot_of[by_row])
 
     def centered(self, design: Design) -> Array:
-        return np.concatenate([block for _, block in self._blocks(design)])
+        out = np.empty(design.shape)
+        self._map(lambda part: self._center(design, part, out[part]), _cut(design.shape[0], _BLOCK))
+        return out
 
     def gram(self, design: Design) -> Array:
-        d = design.shape[1]
-        total = np.zeros((d, d), order="F")
-        for _, block in self._blocks(design):
-            total = blas.dsyrk(1.0, block.T, beta=1.0, c=total, lower=1, overwrite_c=1)
+        n, d = design.shape
+
+        def part_gram(rows: slice) -> Array:
+            total = np.zeros((d, d))
+            for part in _cut(rows.stop, _BLOCK, rows.start):
+                gram_lower(self._center(design, part), total)
+            return total
+
+        total, *others = self._map(part_gram, _cut(n, -(-n // self.threads)))
+        for other in others:
+            total += other
         total += np.tril(total, -1).T
-        return total.T  # symmetric: the transpose is the same matrix in row order
+        return total
 
     def adjoint(self, design: Design, y: Array) -> Array:
-        total = np.zeros((y.shape[1], design.shape[1]))
-        for rows, block in self._blocks(design):
-            total += y[rows].T @ block
-        return total
+        return sum(self._map(lambda part: y[part].T @ self._center(design, part), _cut(design.shape[0], _BLOCK)))
 
     def forward(self, design: Design, w: Array) -> Array:
         return self.project(design, w.T)
 
     def project(self, design: Design, basis: Array) -> Array:
         out = np.empty((design.shape[0], basis.shape[1]))
-        for rows, block in self._blocks(design):
-            np.matmul(block, basis, out=out[rows])
+        self._map(
+            lambda part: np.matmul(self._center(design, part), basis, out=out[part]), _cut(design.shape[0], _BLOCK)
+        )
         return out
 
     def whiten(self, design: Design, lower: Array) -> Array:
         # Block substitution from the right. Only matrix products touch the features: they run at twice the speed of the
         # triangular solve of OpenBLAS, and the small diagonal blocks are well enough conditioned to be inverted.
-        d = design.shape[1]
-        cuts = [slice(lo, min(d, lo + _PANEL)) for lo in range(0, d, _PANEL)]
-        inverses = [np.triu(lapack.dtrtri(lower[c, c].T, lower=0)[0]) for c in cuts]
-        out = np.empty(design.shape)
-        for rows, block in self._blocks(design):
-            target = out[rows]
-            for c, inverse in zip(cuts, inverses, strict=True):
-                if c.start:
-                    block[:, c] -= target[:, : c.start] @ lower[c, : c.start].T
-                np.matmul(block[:, c], inverse, out=target[:, c])
+        n, d = design.shape
+        panels = _cut(d, _PANEL)
+        inverses = [np.triu(lapack.dtrtri(lower[p, p].T, lower=0)[0]) for p in panels]
+        out = np.empty((n, d))
+
+        def substitute(rows: slice) -> None:
+            block, target = self._center(design, rows), out[rows]
+            for p, inverse in zip(panels, inverses, strict=True):
+                if p.start:
+                    block[:, p] -= target[:, : p.start] @ lower[p, : p.start].T
+                np.matmul(block[:, p], inverse, out=target[:, p])
+
+        self._map(substitute, _cut(n, _BLOCK))
         return out
 
     def set_adjoint(self, design: Design, sets: RowSets, v: Array) -> Array:
         from fastprobe.kernels import cpu
 
-        out = np.zeros((len(sets), v.shape[2], design.shape[1]))
+        n, d = design.shape
+        out = np.zeros((len(sets), v.shape[2], d))
         if v.shape[2] >= _WIDE:
-            for k, block in self._set_blocks(design, sets):
-                np.matmul(v[k, : len(block)].T, block, out=out[k])
+
+            def product(k: int) -> None:
+                size = sets.sizes[k]
+                np.matmul(v[k, :size].T, self._center(design, sets.rows[k, :size]), out=out[k])
+
+            self._map(product, range(len(sets)))
             return out
         v = np.ascontiguousarray(v)
-        self._share(
-            design.shape[1],
-            lambda lo, hi: cpu.set_adjoint(
-                design.x, design.mean, sets.start, sets.set_of, sets.slot_of, v, out, lo, hi
-            ),
-            align=cpu.TILE,
-        )
+        by_row = sets.start, sets.set_of, sets.slot_of
+        parts = _cut(n, max(_BLOCK, -(-n // _PARTS)))  # a fixed number of sums: the same result for any number of threads
+
+        def part_sum(part: slice) -> Array:
+            total = np.zeros_like(out)
+            cpu.set_adjoint(design.x, design.mean, *by_row, v, total, part.start, part.stop)
+            return total
+
+        for total in self._map(part_sum, parts):
+            out += total
         return out
 
     def set_forward(self, design: Design, sets: RowSets, u: Array) -> Array:
         from fastprobe.kernels import cpu
 
+        n = design.shape[0]
         out = np.zeros((len(sets), sets.width, u.shape[1]))
         if u.shape[1] >= _WIDE:
-            for k, block in self._set_blocks(design, sets):
-                np.matmul(block, u[k].T, out=out[k, : len(block)])
+
+            def product(k: int) -> None:
+                size = sets.sizes[k]
+                np.matmul(self._center(design, sets.rows[k, :size]), u[k].T, out=out[k, :size])
+
+            self._map(product, range(len(sets)))
             return out
         u = np.ascontiguousarray(u)
-        self._share(
-            design.shape[0],
-            lambda lo, hi: cpu.set_forward(
-                design.x, design.mean, sets.start, sets.set_of, sets.slot_of, u, out, lo, hi
-            ),
+        by_row = sets.start, sets.set_of, sets.slot_of
+        self._map(
+            lambda part: cpu.set_forward(design.x, design.mean, *by_row, u, out, part.start, part.stop),
+            _cut(n, -(-n // self.threads)),
         )
         return out
 
     def take_centered(self, design: Design, sets: RowSets, chunk: slice) -> Array:
         out = np.zeros((len(sets.sizes[chunk]), sets.width, design.shape[1]))
         for target, rows, size in zip(out, sets.rows[chunk], sets.sizes[chunk], strict=True):
-            target[:size] = self._center(design, rows[:size])
+            self._center(design, rows[:size], target[:size])
         return out
 
     def take(self, a: Array, sets: RowSets, chunk: slice) -> Array:
@@ -159,78 +208,80 @@ class CpuBackend:
             taken[padded] = 0.0
         return taken
 
-    def chunks(self, count: int, bytes_each: int) -> Iterator[slice]:
-        for k in range(count):  # one at a time: BLAS threads one matrix, and it stays in cache
-            yield slice(k, k + 1)
+    def for_chunks(self, work: Callable[[slice], None], count: int, bytes_each: int) -> None:
+        self._map(lambda k: work(slice(k, k + 1)), range(count))  # one matrix at a time for each thread
 
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         matrices = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
-        ok = np.empty(len(matrices), dtype=bool)
-        for i, matrix in enumerate(matrices):
-            # the upper triangle in LAPACK's column order is the lower one here; the factor takes the matrix's place
-            _, info = lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
-            ok[i] = info == 0
-        return matrices.reshape(a.shape), ok.reshape(a.shape[:-2])
+        if len(matrices) == 1 and len(matrices[0]) >= _LARGE:
+            with self._blas.limit(limits=self.threads):
+                ok = [cholesky_lower(matrices[0])]
+        else:
+            ok = [cholesky_lower(matrix) for matrix in matrices]
+        return matrices.reshape(a.shape), np.array(ok).reshape(a.shape[:-2])
 
     def block_press(self, features: Array, mask: Array, n: int, target: Array) -> tuple[Array, Array]:
         v = np.zeros_like(target)
         ok = np.empty(len(features), dtype=bool)
-        for i, (f, size) in enumerate(zip(features, mask.sum(axis=1), strict=True)):
-            block = np.full((size, size), -1.0 / n, order="F")
+        for i, size in enumerate(mask.sum(axis=1)):
+            block = np.full((size, size), -1.0 / n)
             block[np.diag_indices(size)] += 1.0
-            block = blas.dsyrk(-1.0, f[:size].T, trans=1, beta=1.0, c=block, overwrite_c=1, lower=0)
-            upper, info = lapack.dpotrf(block, lower=0, clean=0, overwrite_a=1)
-            ok[i] = info == 0
-            half = blas.dtrsm(1.0, upper, target[i, :size], lower=0, trans_a=1)
-            v[i, :size] = blas.dtrsm(1.0, upper, half, lower=0, overwrite_b=1)
+            product_lower(features[i, :size], block, alpha=-1.0)
+            ok[i] = cholesky_lower(block)
+            rows = target[i, :size].T.copy()
+            solve_lower(block, rows)
+            solve_lower(block, rows, transpose=True)
+            v[i, :size] = rows.T
         return v, ok
 
     def cho_solve(self, lower: Array, b: Array) -> Array:
-        factors = lower.reshape(-1, *lower.shape[-2:])
-        out = np.array(b, dtype=np.float64, order="C").reshape(len(factors), -1, b.shape[-1])
-        for factor, rows in zip(factors, out, strict=True):
-            half = blas.dtrsm(1.0, factor.T, rows.T, lower=0, trans_a=1, overwrite_b=1)
-            rows[:] = blas.dtrsm(1.0, factor.T, half, lower=0, trans_a=0, overwrite_b=1).T
-        return out.reshape(b.shape)
+        out = np.array(b, dtype=np.float64, order="C")
+        if lower.ndim == 2:
+
+            def both(part: slice) -> None:
+                solve_lower(lower, out[part])
+                solve_lower(lower, out[part], transpose=True)
+
+            self._map(both, _cut(len(out), max(8, -(-len(out) // self.threads))))
+            return out
+        for factor, rows in zip(lower, out, strict=True):
+            solve_lower(factor, rows)
+            solve_lower(factor, rows, transpose=True)
+        return out
 
     def cho_inverse(self, lower: Array) -> Array:
         upper, _ = lapack.dpotri(lower.T, lower=0)
         return np.triu(upper) + np.triu(upper, 1).T
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
-        return eigh(a, driver="evd", check_finite=False)
+        with self._blas.limit(limits=self.threads):
+            return eigh(a, driver="evd", check_finite=False)
 
-    def _blocks(self, design: Design) -> Iterator[tuple[slice, Array]]:
-        """Centred float64 rows, a block at a time."""
-        n = design.shape[0]
-        for lo in range(0, n, _BLOCK):
-            rows = slice(lo, min(n, lo + _BLOCK))
-            yield rows, self._center(design, np.arange(rows.start, rows.stop))
-
-    def _set_blocks(self, design: Design, sets: RowSets) -> Iterator[tuple[int, Array]]:
-        for k, size in enumerate(sets.sizes):
-            yield k, self._center(design, sets.rows[k, :size])
-
-    def _center(self, design: Design, rows: NDArray[np.int64]) -> Array:
+    def _center(self, design: Design, rows: slice | NDArray[np.int64], out: Array | None = None) -> Array:
+        """Centred float64 rows."""
         from fastprobe.kernels import cpu
 
-        out = np.empty((len(rows), design.shape[1]))
-        self._share(len(rows), lambda lo, hi: cpu.center_rows(design.x, rows, design.mean, out, lo, hi))
+        if isinstance(rows, slice):
+            rows = np.arange(rows.start, rows.stop)
+        if out is None:
+            out = np.empty((len(rows), design.shape[1]))
+        cpu.center_rows(design.x, rows, design.mean, out, 0, len(rows))
         return out
 
-    def _share(self, count: int, work: Callable[[int, int], None], align: int = 1) -> None:
-        """Run ``work(lo, hi)`` over 0..count, a part in each thread, cut at multiples of `align`."""
-        step = -(-count // self.threads)
-        step = -(-step // align) * align
-        parts = [(lo, min(count, lo + step)) for lo in range(0, count, step)]
-        if len(parts) == 1:
-            work(*parts[0])
-            return
-        for done in [self._pool.submit(work, lo, hi) for lo, hi in parts]:
-            done.result()
+    def _map(self, work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
+        """Do all parts, in the threads of the pool; within one of those threads, one part after another."""
+        if len(parts) == 1 or self.threads == 1 or getattr(self._local, "busy", False):
+            return [work(part) for part in parts]
+
+        def busy(part: Any) -> T:
+            self._local.busy = True
+            try:
+                return work(part)
+            finally:
+                self._local.busy = False
+
+        return list(self._pool.map(busy, parts))
 
 
-def _row_blocks(x: Array, rows: NDArray[np.int64]) -> Iterator[Array]:
-    whole = len(rows) == len(x) and bool((rows == np.arange(len(x))).all())
-    for lo in range(0, len(rows), _BLOCK):
-        yield x[lo : lo + _BLOCK] if whole else x[rows[lo : lo + _BLOCK]]
+def _cut(stop: int, step: int, start: int = 0) -> list[slice]:
+    return [slice(lo, min(stop, lo + step)) for lo in range(start, stop, max(1, step))]

@@ -37,7 +37,7 @@ def demo(
 
     from fastprobe.cli.tables import leaderboard_layout
     from fastprobe.demo import ATTRIBUTION, run_demo
-    from fastprobe.leaderboard import leaderboard
+    from fastprobe.ranking import leaderboard
 
     with remarks(quiet=quiet), DelayedBar(quiet=quiet) as bar:
         scores = run_demo(out, device=device.value, progress=bar)

@@ -28,7 +28,7 @@ def leaderboard(
     output = Output.plan(format_, out, quiet=quiet)
 
     from fastprobe.cli.tables import leaderboard_layout
-    from fastprobe.leaderboard import leaderboard as rank_all
+    from fastprobe.ranking import leaderboard as rank_all
     from fastprobe.results import Scores
 
     board = rank_all(Scores.read(run_dir), rank=rank.value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastprobe.check import Report
     from fastprobe.doctor import Diagnosis
-    from fastprobe.leaderboard import Leaderboard
+    from fastprobe.ranking import Leaderboard
     from fastprobe.results import Scores
     from fastprobe.rows import TaskScore
 

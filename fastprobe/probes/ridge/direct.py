@@ -27,7 +27,8 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     hats = make_hats(problem, alphas)
     if not hats:
         return HeldOut(residuals, error)
-    for chunk in backend.chunks(len(sets), 8 * sets.width * (2 * problem.d + 2 * sets.width)):
+
+    def work(chunk: slice) -> None:
         mask = sets.mask[chunk]
         features = backend.take(hats[0].features, sets, chunk)
         for a, hat in enumerate(hats):
@@ -36,4 +37,6 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             v, ok = backend.block_press(scaled, mask, problem.n, fitted)
             residuals[chunk, :, a] = v
             error[chunk, a] = xp.where(ok, hat.error(features, mask, v, fitted), xp.nan)
+
+    backend.for_chunks(work, len(sets), 8 * sets.width * (2 * problem.d + 2 * sets.width))
     return HeldOut(residuals, error)

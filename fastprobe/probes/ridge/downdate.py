@@ -27,7 +27,8 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     error = xp.full((len(sets), len(alphas)), xp.nan)
     diagonal = xp.arange(d)
     sizes = backend.asarray(sets.sizes)
-    for chunk in backend.chunks(len(sets), 8 * d * (3 * d + 2 * sets.width)):
+
+    def work(chunk: slice) -> None:
         held, labels = backend.take_centered(problem.design, sets, chunk), backend.take(problem.y, sets, chunk)
         n_train = (n - sizes[chunk])[:, None, None]
         x_sum, y_sum = held.sum(axis=1, keepdims=True), labels.sum(axis=1, keepdims=True)
@@ -46,4 +47,6 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             residuals[chunk, :, a] = labels - xp.matmul(held, weights.swapaxes(1, 2))
             rest = xp.matmul(weights, gram) - cross
             error[chunk, a] = xp.where(ok, relative_error(xp, rest.swapaxes(1, 2), cross.swapaxes(1, 2)), xp.nan)
+
+    backend.for_chunks(work, len(sets), 8 * d * (3 * d + 2 * sets.width))
     return HeldOut(residuals, error)

@@ -29,7 +29,8 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
         if inverse is None:
             continue
         dual = xp.matmul(inverse, problem.y)
-        for chunk in backend.chunks(len(sets), 24 * sets.width**2):
+
+        def work(chunk: slice, a: int = a, inverse: Array = inverse, dual: Array = dual) -> None:
             rows, mask = sets.rows[chunk], sets.mask[chunk]
             both = mask[:, :, None] & mask[:, None, :]
             block = xp.where(both, inverse[rows[:, :, None], rows[:, None, :]], xp.eye(sets.width))
@@ -38,6 +39,8 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             v = backend.cho_solve(lower, target.swapaxes(1, 2)).swapaxes(1, 2)
             residuals[chunk, :, a] = v
             error[chunk, a] = xp.where(ok, relative_error(xp, xp.matmul(block, v) - target, target), xp.nan)
+
+        backend.for_chunks(work, len(sets), 24 * sets.width**2)
     return HeldOut(residuals, error)
 
 

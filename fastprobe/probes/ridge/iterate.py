@@ -61,21 +61,24 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     features = hats[0].features
     residuals = xp.empty((len(sets), sets.width, a, t))
     error = xp.empty((len(sets), a))
-    most = 0
-    for chunk in backend.chunks(len(sets), 8 * sets.width * (features.shape[1] + 6 * a * t)):
+    steps: list[int] = []
+
+    def work(chunk: slice) -> None:
         taken, mask = backend.take(features, sets, chunk), sets.mask[chunk][:, :, None]
 
-        def apply(v: Array, taken: Array = taken, mask: Array = mask) -> Array:
+        def apply(v: Array) -> Array:
             inner = xp.matmul(taken.swapaxes(1, 2), v)
             inner = (inner.reshape(*inner.shape[:2], a, t) * scale[:, :, None]).reshape(inner.shape)
             return v - v.sum(axis=1, keepdims=True) / n * mask - xp.matmul(taken, inner)
 
         target = backend.take(fitted, sets, chunk)
         v, iterations = conjugate_gradients(xp, apply, target, tol=TOLERANCE, max_iterations=MAX_ITERATIONS)
-        most = max(most, iterations)
+        steps.append(iterations)
         shape = (*v.shape[:2], a, t)
         rest = (target - apply(v)).reshape(shape)
         residuals[chunk] = v.reshape(shape)
         for i in range(a):
             error[chunk, i] = relative_error(xp, rest[:, :, i], target.reshape(shape)[:, :, i])
-    return HeldOut(residuals, error, most)
+
+    backend.for_chunks(work, len(sets), 8 * sets.width * (features.shape[1] + 6 * a * t))
+    return HeldOut(residuals, error, max(steps))

@@ -160,7 +160,7 @@ def leaderboard(scores: Scores, *, rank: str = "neuco") -> Leaderboard:
     scores : Scores
         Of one protocol. Its tasks are the tasks of the leaderboard: whoever lacks one of them is not ranked.
     rank : {"neuco", "mean", "uniform"}
-        The rule, see :mod:`fastprobe.leaderboard`.
+        The rule, see :mod:`fastprobe.ranking`.
 
     Returns
     -------
