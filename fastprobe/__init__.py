@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fastprobe.embeddings import Submission
     from fastprobe.engine import ArrayScore, score, score_arrays
     from fastprobe.errors import DeviceError, FastprobeError, InputError
-    from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.protocol import FoldSpec, Protocol
     from fastprobe.qscore import q_score
+    from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.results import Scores, TaskScore
     from fastprobe.tasks import Benchmark, Task
 

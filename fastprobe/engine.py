@@ -7,8 +7,7 @@ of submissions. Within a group all tasks, folds and strengths are solved togethe
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,21 +15,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastprobe import __version__
-from fastprobe.backend import Backend, Design, get_backend
+from fastprobe.backend import get_backend
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
 from fastprobe.folds import read_assignment
-from fastprobe.groups import SampleGroup, sample_groups
-from fastprobe.metrics import CONSTANT, fold_scores, fold_statistics
+from fastprobe.groups import sample_groups
 from fastprobe.planner import Shape, choose_route
-from fastprobe.probes.ridge import RidgeProblem, Solution, solve
-from fastprobe.probes.ridge.grams import GramPart, merge
-from fastprobe.probes.ridge.select import plan_inner, select
 from fastprobe.protocol import Protocol
-from fastprobe.qscore import q_score
 from fastprobe.results import Scores, TaskScore
 from fastprobe.tasks import Benchmark, Kind, Task
+from fastprobe.unit import Unit, locate
 
 __all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_path"]
 
@@ -239,9 +233,12 @@ def _score(
                 fix="rename one",
             )
         seen.add(submission.name)
-        known, dropped = _restrict(benchmark, submission, lenient)
-        own = groups if known is benchmark else sample_groups(known, spec, assignment)
-        unit = _Unit(backend, submission, known, protocols, route, dropped)
+        rows_of = locate(benchmark, submission)
+        own, dropped = groups, dict[str, int]()
+        if any((rows_of[group.positions] < 0).any() for group in groups):
+            known, dropped = _restrict(benchmark, submission, lenient)
+            own = sample_groups(known, spec, assignment)
+        unit = Unit(backend, submission, rows_of, protocols, route, dropped)
         found: list[dict[str, TaskScore]] = [{} for _ in protocols]
         with backend.session():
             for records in unit.run(own):
@@ -257,11 +254,11 @@ def _score(
 
 
 def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tuple[Benchmark, dict[str, int]]:
-    """Check that a submission has every labelled sample; drop those it lacks, counted by task, if lenient."""
-    known = set(submission.ids.tolist())
+    """Drop the labelled samples that a submission lacks, counted by task; refuse to if strict."""
+    present = set(submission.ids.tolist())
     tasks, dropped = [], {}
     for task in benchmark.tasks:
-        has = np.fromiter((i in known for i in task.ids.tolist()), dtype=bool, count=len(task.ids))
+        has = np.array([sample in present for sample in task.ids.tolist()])
         if has.all():
             tasks.append(task)
             continue
@@ -275,168 +272,4 @@ def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tu
             )
         dropped[task.name] = len(lacking)
         tasks.append(replace(task, ids=task.ids[has], y=task.y[has]))
-    if not dropped:
-        return benchmark, {}
     return Benchmark(tasks=tuple(tasks), labelled_ids=benchmark.labelled_ids), dropped
-
-
-@dataclass(frozen=True, eq=False)
-class _Unit:
-    """One submission on its way through the sample groups."""
-
-    backend: Backend
-    submission: Submission
-    benchmark: Benchmark
-    protocols: list[Protocol]
-    route: str | None
-    dropped: dict[str, int]
-
-    def run(self, groups: Sequence[SampleGroup]) -> Iterator[list[list[TaskScore]]]:
-        """Score group after group: a list of records for every protocol."""
-        row_of = {sample: row for row, sample in enumerate(self.submission.ids.tolist())}
-        x = self.backend.asarray(self.submission.x)
-        variance = self._variance(x, row_of)
-        wanted = {part for group in groups for part in group.parts}
-        grams: dict[int, GramPart] = {}
-        for i, group in enumerate(groups):
-            rows = np.array([row_of[sample] for sample in group.ids.tolist()])
-            design = self.backend.design(x, rows)
-            problem = RidgeProblem(
-                self.backend, design, self.backend.asarray(group.y), self._gram_source(x, rows, design, group, grams)
-            )
-            yield self._records(group, problem, variance)
-            if i in wanted and problem.has_gram:
-                grams[i] = GramPart(problem.n, design.mean, problem.gram)
-
-    def _variance(self, x: Any, row_of: dict[str, int]) -> float:
-        """Square of the scale that standardises: a strength for scaled features, times it, is one for raw features."""
-        if not self.protocols[0].standardize:
-            return 1.0
-        labelled = (row_of.get(sample) for sample in self.benchmark.labelled_ids.tolist())
-        rows = np.sort(np.fromiter((row for row in labelled if row is not None), dtype=np.int64))
-        _, std = self.backend.moments(x, rows)
-        return std * std if std > 0 else 1.0
-
-    def _gram_source(
-        self, x: Any, rows: NDArray[np.int64], design: Design, group: SampleGroup, grams: dict[int, GramPart]
-    ) -> Callable[[], Any] | None:
-        if not group.parts or not all(part in grams for part in group.parts):
-            return None
-        parts = [grams[part] for part in group.parts]
-
-        def source() -> Any:
-            rest = self.backend.design(x, rows[group.rest]) if len(group.rest) else None
-            return merge(self.backend, design, parts, rest)
-
-        return source
-
-    def _records(self, group: SampleGroup, problem: RidgeProblem, variance: float) -> list[list[TaskScore]]:
-        protocol = self.protocols[0]
-        held_out, folds = group.folds.held_out, len(group.folds)
-        if protocol.alpha == "auto":
-            grid = protocol.alpha_grid
-            strengths = [alpha * variance for alpha in grid]
-            inner = plan_inner(held_out, problem.n, protocol.inner_folds, protocol.folds.seed, group.folds.groups)
-            selection = select(problem, inner, folds, strengths, self._choose(problem, inner.left_out, len(grid)))
-            solution = solve(problem, held_out, strengths, self._choose(problem, held_out, len(grid)))
-            return [
-                [
-                    self._record(group, problem, solution, j, selection.chosen[:, j], grid, protocol)
-                    for j in range(problem.t)
-                ]
-            ]
-        grid = tuple(float(p.alpha) for p in self.protocols)
-        solution = solve(problem, held_out, [a * variance for a in grid], self._choose(problem, held_out, len(grid)))
-        return [
-            [self._record(group, problem, solution, j, np.full(folds, a), grid, p) for j in range(problem.t)]
-            for a, p in enumerate(self.protocols)
-        ]
-
-    def _choose(self, problem: RidgeProblem, left_out: Sequence[NDArray[np.int64]], alphas: int) -> str:
-        shape = Shape(problem.n, problem.d, problem.t, len(left_out), max(map(len, left_out)), alphas)
-        plan = choose_route(shape, route=self.route, memory=_memory())
-        _log.debug("%s: route %s of %s", shape, plan.route, plan.seconds)
-        return plan.route
-
-    def _record(
-        self,
-        group: SampleGroup,
-        problem: RidgeProblem,
-        solution: Solution,
-        j: int,
-        chosen: NDArray[np.int64],
-        grid: Sequence[float],
-        protocol: Protocol,
-    ) -> TaskScore:
-        task, folds = group.tasks[j], np.arange(len(group.folds))
-        backend, xp = self.backend, self.backend.xp
-        sets = backend.row_sets(group.folds.held_out, problem.n)
-        residuals = solution.residuals[backend.asarray(folds), :, backend.asarray(chosen), j]
-        stats = fold_statistics(backend, sets, xp.asarray(group.y[:, j]), residuals, task.kind)
-        error, refactorised = solution.error[folds, chosen], solution.refactorised[folds, chosen]
-        reasons: list[str | None] = [None] * len(folds)
-        scores = fold_scores(stats, task.kind)
-        for k in folds:
-            if solution.failed[k, chosen[k]]:
-                reasons[k] = f"no route solved it: relative residual {error[k]:.1e}"
-            elif np.isnan(scores[k]):
-                reasons[k] = CONSTANT[task.kind]
-            elif task.kind == "classification" and _one_class(task.y, group.folds.held_out[k]):
-                reasons[k] = "training labels are of one class"
-        by_fold = tuple(None if reason else float(s) for s, reason in zip(scores, reasons, strict=True))
-        q = q_score(by_fold, eps=protocol.eps, max_failed=protocol.max_failed)
-        return TaskScore(
-            submission=self.submission.name,
-            task=task.name,
-            kind=task.kind,
-            metric="r2" if task.kind == "regression" else "f1",
-            n_samples=problem.n,
-            n_features=problem.d,
-            n_folds=len(folds),
-            n_failed=q.n_failed,
-            mean=q.mean,
-            std=q.std,
-            q=q.q,
-            q_reason=q.reason,
-            fold_scores=by_fold,
-            fold_reasons=tuple(reasons),
-            fold_alphas=tuple(grid[a] for a in chosen),
-            fold_residuals=tuple(map(float, error)),
-            fold_stats=stats,
-            protocol_name=protocol.name,
-            protocol_hash=protocol.hash,
-            embedding_hash=self.submission.digest,
-            label_hash=task.digest,
-            version=__version__,
-            device=backend.device,
-            dtype="float64",
-            route=solution.route,
-            iterations=solution.iterations,
-            residual=float(np.nanmax(error)) if not np.isnan(error).all() else float("nan"),
-            n_refactorised=int(refactorised.sum()),
-            notes=(*task.notes, *self._notes(group, task, solution, int(refactorised.sum()))),
-            repairs={**self.submission.repairs, **self._dropped(task)},
-            n_missing_labels=task.n_missing,
-        )
-
-    def _dropped(self, task: Task) -> dict[str, int]:
-        return {"samples_without_embedding_dropped": self.dropped[task.name]} if task.name in self.dropped else {}
-
-    def _notes(self, group: SampleGroup, task: Task, solution: Solution, refactorised: int) -> Iterator[str]:
-        scheme = self.protocols[0].folds.scheme
-        if group.folds.scheme != scheme:
-            yield f"{group.folds.scheme} folds: {scheme} needs classes"
-        if refactorised:
-            note = f"{refactorised} folds missed the tolerance by {solution.route} and were solved by {solution.refuge}"
-            _log.warning("%s, %s: %s", self.submission.name, task.name, note)
-            yield note
-
-
-def _one_class(y: NDArray[np.float64], held_out: NDArray[np.int64]) -> bool:
-    positive = float(y.sum() - y[held_out].sum())
-    return positive in (0.0, float(len(y) - len(held_out)))
-
-
-def _memory() -> float:
-    """Bytes that a route may use: half of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2

@@ -24,6 +24,8 @@ class SampleGroup:
     Attributes
     ----------
     ids : ndarray of str, shape (n,)
+    positions : ndarray of int64, shape (n,)
+        Where those ids stand among the labelled ids of the benchmark.
     tasks : tuple of Task, length t
     y : ndarray of float64, shape (n, t)
         Labels; -1 and +1 for classification.
@@ -35,6 +37,7 @@ class SampleGroup:
     """
 
     ids: NDArray[np.str_]
+    positions: Ints
     tasks: tuple[Task, ...]
     y: NDArray[np.float64]
     folds: Folds
@@ -76,25 +79,25 @@ def sample_groups(
         key = ids, task.y.tobytes() if by_label else b""
         members.setdefault(key, []).append(task)
         folds_of[key] = folds
-    keys = sorted(members, key=lambda key: len(members[key][0].ids))
-    groups = [_group(tuple(members[key]), folds_of[key]) for key in keys]
-    return tuple(_with_parts(i, groups) for i in range(len(groups)))
+    position_of = {sample: i for i, sample in enumerate(benchmark.labelled_ids.tolist())}
+    groups: list[SampleGroup] = []
+    for key in sorted(members, key=lambda key: len(members[key][0].ids)):
+        tasks = members[key]
+        positions = np.array([position_of[sample] for sample in tasks[0].ids.tolist()], dtype=np.int64)
+        labels = [2.0 * task.y - 1.0 if task.kind == "classification" else task.y for task in tasks]
+        parts, rest = _tile(positions, groups, len(position_of))
+        y = np.stack(labels, axis=1)
+        groups.append(SampleGroup(tasks[0].ids, positions, tuple(tasks), y, folds_of[key], parts, rest))
+    return tuple(groups)
 
 
-def _group(tasks: tuple[Task, ...], folds: Folds) -> SampleGroup:
-    labels = [2.0 * task.y - 1.0 if task.kind == "classification" else task.y for task in tasks]
-    return SampleGroup(ids=tasks[0].ids, tasks=tasks, y=np.stack(labels, axis=1), folds=folds)
-
-
-def _with_parts(i: int, groups: list[SampleGroup]) -> SampleGroup:
-    """Find earlier groups that tile the samples of group i, largest first."""
-    group = groups[i]
-    row_of = {sample: row for row, sample in enumerate(group.ids.tolist())}
-    free = np.ones(len(row_of), dtype=bool)
+def _tile(positions: Ints, earlier: list[SampleGroup], count: int) -> tuple[tuple[int, ...], Ints]:
+    """Find earlier groups that are disjoint and all within these samples, largest first; and the rows left over."""
+    free = np.zeros(count, dtype=bool)
+    free[positions] = True
     parts = []
-    for j in reversed(range(i)):
-        rows = [row_of.get(sample, -1) for sample in groups[j].ids.tolist()]
-        if min(rows) >= 0 and free[rows].all():
-            free[rows] = False
+    for j in reversed(range(len(earlier))):
+        if free[earlier[j].positions].all() and not earlier[j].parts:
+            free[earlier[j].positions] = False
             parts.append(j)
-    return SampleGroup(group.ids, group.tasks, group.y, group.folds, tuple(parts), np.flatnonzero(free))
+    return tuple(parts), np.flatnonzero(free[positions])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["center_rows", "set_adjoint", "set_forward"]
+__all__ = ["center_rows", "set_adjoint", "set_forward", "set_hat"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -61,3 +61,20 @@ def set_forward(x: NDArray[Any], mean: Floats, rows: Ints, sizes: Ints, u: Float
     """
     for k, size in enumerate(sizes):
         out[k, :size] += (x[rows[k, :size]].astype(np.float64) - mean) @ u[k].T
+
+
+def set_hat(x: NDArray[Any], mean: Floats, rows: Ints, sizes: Ints, u: Floats, w: Floats, out: Floats) -> None:
+    """Both at once: ``w[k] -= (x[rows[k]] - mean) @ u[k].T``, then ``out[k] += w[k].T @ (x[rows[k]] - mean)``.
+
+    Parameters
+    ----------
+    x : ndarray of a real dtype, shape (n, d)
+    mean : ndarray of float64, shape (d,)
+    rows : ndarray of int64, shape (K, m)
+    sizes : ndarray of int64, shape (K,)
+    u : ndarray of float64, shape (K, c, d)
+    w : ndarray of float64, shape (K, m, c)
+    out : ndarray of float64, shape (K, c, d)
+    """
+    set_forward(x, mean, rows, sizes, -u, w)
+    set_adjoint(x, mean, rows, sizes, w, out)

@@ -55,6 +55,17 @@ def test_set_kernels(n: int, d: int, sets: int, c: int, dtype, seed: int, cut: f
         cpu.set_forward(x, mean, *by_row, u, found, lo, hi)
     assert np.abs(found - wanted).max() <= 4 * d * np.finfo(np.float64).eps * scale * np.abs(u).max()
 
+    start = rng.standard_normal(wanted.shape) * index.mask[:, :, None]
+    wanted_w, wanted_out = start.copy(), np.ones((sets, c, d))
+    reference.set_hat(x, mean, index.rows, index.sizes, u, wanted_w, wanted_out)
+    found_w, found_out = start.copy(), np.ones((sets, c, d))
+    for lo, hi in ((0, edge), (edge, n)):
+        cpu.set_hat(x, mean, *by_row, u, found_w, found_out, lo, hi)
+    bound = 4 * d * np.finfo(np.float64).eps * scale * np.abs(u).max()
+    assert np.abs(found_w - wanted_w).max() <= bound
+    rounding = 4 * n * np.finfo(np.float64).eps * scale * np.abs(wanted_w).max()
+    assert np.abs(found_out - wanted_out).max() <= n * scale * bound + rounding
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_center_rows(dtype) -> None:

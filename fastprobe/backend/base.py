@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Backend", "Design", "RowSets"]
+__all__ = ["Array", "Backend", "Design", "RowSets", "relative_error"]
 
 Array = Any
 """An array of the backend's device (``numpy.ndarray`` on the CPU)."""
@@ -85,6 +85,8 @@ class Backend(Protocol):
     """Array namespace for elementwise work, reductions and matmul."""
     device: str
     """``cpu`` or ``cuda:N``, with the name of the device."""
+    lanes: int
+    """Sample groups that are best worked on at the same time."""
 
     def session(self) -> AbstractContextManager[None]:
         """Set the device up for a run of work: on the CPU, one BLAS thread for each thread of the pool."""
@@ -125,6 +127,14 @@ class Backend(Protocol):
     def set_adjoint(self, design: Design, sets: RowSets, v: Array) -> Array:
         """``v[k]' Xc[S_k]`` for every set, shape (K, c, d) for v of shape (K, m, c); v is zero in padded slots."""
 
+    def set_hat(self, design: Design, sets: RowSets, u: Array, v: Array, n: int) -> tuple[Array, Array]:
+        """One step of the hat matrix of every set, with the features read once.
+
+        Returns ``w[k] = v[k] - 11'v[k] / n - Xc[S_k] u[k]'`` (K, m, c), zero in padded slots, and ``w[k]' Xc[S_k]``
+        (K, c, d), for u of shape (K, c, d) and v of shape (K, m, c): what :meth:`set_forward` and
+        :meth:`set_adjoint` give one after the other.
+        """
+
     def set_forward(self, design: Design, sets: RowSets, u: Array) -> Array:
         """``Xc[S_k] u[k]'`` for every set, shape (K, m, c) for u of shape (K, c, d); zero in padded slots."""
 
@@ -144,11 +154,14 @@ class Backend(Protocol):
         meaningful.
         """
 
-    def block_press(self, features: Array, mask: Array, n: int, target: Array) -> tuple[Array, Array]:
-        """Solve ``(I - 11'/n - F_k F_k') v_k = target_k`` by Cholesky factorisation for every set of a chunk.
+    def block_press(
+        self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
+    ) -> tuple[Array, Array, Array]:
+        """Solve ``(I - H_SS) v = e_S`` by Cholesky factorisation for every set S of a chunk, and check it.
 
-        Features (k, m, r) and targets (k, m, t), zero in padded slots; returns v of shape (k, m, t), zero there too,
-        and a mask (k,) of the matrices that were positive definite.
+        ``H = 1/n 11' + F diag(scale) F'`` for features F of shape (n, r), a scale of shape (r,) or None for ones, and
+        residuals e of shape (n, t). Returns v of shape (k, m, t), zero in padded slots; a mask (k,) of the sets whose
+        matrix was positive definite; and the relative residual of the solve (k,), the largest over the t columns.
         """
 
     def cho_solve(self, lower: Array, b: Array) -> Array:
@@ -158,4 +171,11 @@ class Backend(Protocol):
         """``(L L')^-1`` of one factor."""
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
-        """Eigenvalues (ascending) and eigenvectors of one symmetric matrix."""
+        """Eigenvalues (ascending) and eigenvectors of one symmetric matrix, of which the lower triangle is read."""
+
+
+def relative_error(xp: Any, rest: Array, target: Array) -> Array:
+    """``|rest| / |target|`` per set, the largest over tasks, for arrays of shape (k, m, t); 0 where both vanish."""
+    size = xp.sqrt((rest * rest).sum(axis=1))
+    scale = xp.sqrt((target * target).sum(axis=1))
+    return xp.where(size == 0, 0.0, size / xp.where(scale > 0, scale, xp.finfo(xp.float64).tiny)).max(axis=1)

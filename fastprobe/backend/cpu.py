@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh, lapack
 from threadpoolctl import ThreadpoolController
 
-from fastprobe.backend.base import Array, Design, RowSets
+from fastprobe.backend.base import Array, Design, RowSets, relative_error
 from fastprobe.backend.lapack import cholesky_lower, gram_lower, product_lower, solve_lower
 
 __all__ = ["CpuBackend"]
@@ -46,6 +46,7 @@ class CpuBackend:
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
+        self.lanes = min(2, self.threads)
         self.device = f"cpu ({platform.machine()}, {self.threads} threads)"
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastprobe")
         self._local = threading.local()
@@ -114,7 +115,6 @@ class CpuBackend:
         total, *others = self._map(part_gram, _cut(n, -(-n // self.threads)))
         for other in others:
             total += other
-        total += np.tril(total, -1).T
         return total
 
     def adjoint(self, design: Design, y: Array) -> Array:
@@ -163,7 +163,9 @@ class CpuBackend:
             return out
         v = np.ascontiguousarray(v)
         by_row = sets.start, sets.set_of, sets.slot_of
-        parts = _cut(n, max(_BLOCK, -(-n // _PARTS)))  # a fixed number of sums: the same result for any number of threads
+        parts = _cut(
+            n, max(_BLOCK, -(-n // _PARTS))
+        )  # a fixed number of sums: the same result for any number of threads
 
         def part_sum(part: slice) -> Array:
             total = np.zeros_like(out)
@@ -195,6 +197,24 @@ class CpuBackend:
         )
         return out
 
+    def set_hat(self, design: Design, sets: RowSets, u: Array, v: Array, n: int) -> tuple[Array, Array]:
+        from fastprobe.kernels import cpu
+
+        base = (v - v.sum(axis=1, keepdims=True) / n) * sets.mask[:, :, None]
+        if u.shape[1] >= _WIDE:
+            applied = base - self.set_forward(design, sets, u)
+            return applied, self.set_adjoint(design, sets, applied)
+        u = np.ascontiguousarray(u)
+        by_row = sets.start, sets.set_of, sets.slot_of
+        rows = design.shape[0]
+
+        def part_sum(part: slice) -> Array:
+            total = np.zeros(u.shape)
+            cpu.set_hat(design.x, design.mean, *by_row, u, base, total, part.start, part.stop)
+            return total
+
+        return base, sum(self._map(part_sum, _cut(rows, max(_BLOCK, -(-rows // _PARTS)))))
+
     def take_centered(self, design: Design, sets: RowSets, chunk: slice) -> Array:
         out = np.zeros((len(sets.sizes[chunk]), sets.width, design.shape[1]))
         for target, rows, size in zip(out, sets.rows[chunk], sets.sizes[chunk], strict=True):
@@ -220,19 +240,30 @@ class CpuBackend:
             ok = [cholesky_lower(matrix) for matrix in matrices]
         return matrices.reshape(a.shape), np.array(ok).reshape(a.shape[:-2])
 
-    def block_press(self, features: Array, mask: Array, n: int, target: Array) -> tuple[Array, Array]:
-        v = np.zeros_like(target)
-        ok = np.empty(len(features), dtype=bool)
-        for i, size in enumerate(mask.sum(axis=1)):
-            block = np.full((size, size), -1.0 / n)
+    def block_press(
+        self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
+    ) -> tuple[Array, Array, Array]:
+        count, (n, r) = len(sets.sizes[chunk]), features.shape
+        v = np.zeros((count, sets.width, residuals.shape[1]))
+        ok, error = np.empty(count, dtype=bool), np.empty(count)
+        for i, (rows, size) in enumerate(zip(sets.rows[chunk], sets.sizes[chunk], strict=True)):
+            gathered = self._scratch("gathered", size, r)
+            np.take(features, rows[:size], axis=0, out=gathered, mode="clip")  # clip: without a hidden buffer
+            if scale is not None:
+                gathered *= np.sqrt(scale)
+            block = self._scratch("block", size, size)
+            block.fill(-1.0 / n)
             block[np.diag_indices(size)] += 1.0
-            product_lower(features[i, :size], block, alpha=-1.0)
+            product_lower(gathered, block, alpha=-1.0)
             ok[i] = cholesky_lower(block)
-            rows = target[i, :size].T.copy()
-            solve_lower(block, rows)
-            solve_lower(block, rows, transpose=True)
-            v[i, :size] = rows.T
-        return v, ok
+            target = residuals[rows[:size]].T
+            found = target.copy()
+            solve_lower(block, found)
+            solve_lower(block, found, transpose=True)
+            rest = found - found.sum(axis=1, keepdims=True) / n - (found @ gathered) @ gathered.T - target
+            error[i] = relative_error(np, rest.T[None], target.T[None])[0]
+            v[i, :size] = found.T
+        return v, ok, error
 
     def cho_solve(self, lower: Array, b: Array) -> Array:
         out = np.array(b, dtype=np.float64, order="C")
@@ -258,15 +289,22 @@ class CpuBackend:
             return eigh(a, driver="evd", check_finite=False)
 
     def _center(self, design: Design, rows: slice | NDArray[np.int64], out: Array | None = None) -> Array:
-        """Centred float64 rows."""
+        """Centred float64 rows; without `out` in memory that the next call of this thread overwrites."""
         from fastprobe.kernels import cpu
 
         if isinstance(rows, slice):
             rows = np.arange(rows.start, rows.stop)
         if out is None:
-            out = np.empty((len(rows), design.shape[1]))
+            out = self._scratch("centered", len(rows), design.shape[1])
         cpu.center_rows(design.x, rows, design.mean, out, 0, len(rows))
         return out
+
+    def _scratch(self, name: str, rows: int, columns: int) -> Array:
+        """Memory of this thread, under a name, used again: touching fresh memory costs as much as the work on it."""
+        kept: dict[str, Array] = self._local.__dict__.setdefault("scratch", {})
+        if name not in kept or kept[name].size < rows * columns:
+            kept[name] = np.empty(rows * columns)
+        return kept[name][: rows * columns].reshape(rows, columns)
 
     def _map(self, work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
         """Do all parts, in the threads of the pool; within one of those threads, one part after another."""

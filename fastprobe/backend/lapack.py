@@ -1,8 +1,8 @@
 """The BLAS and LAPACK that SciPy brings, called in place and without holding the GIL.
 
 SciPy's own wrappers hold the GIL during most calls, so that folds could not be factorised side by side. The same
-functions are exported for Cython; here ctypes calls them. All matrices are C-contiguous float64, whose lower triangle is
-the upper one in the column order of LAPACK.
+functions are exported for Cython; here ctypes calls them. All matrices are C-contiguous float64, whose lower triangle
+is the upper one in the column order of LAPACK.
 """
 
 from __future__ import annotations

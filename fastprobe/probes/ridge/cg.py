@@ -11,7 +11,13 @@ __all__ = ["conjugate_gradients"]
 
 
 def conjugate_gradients(
-    xp: Any, apply: Callable[[Array], Array], target: Array, *, tol: float, max_iterations: int
+    xp: Any,
+    apply: Callable[[Array, Array], tuple[Array, Array]],
+    target: Array,
+    companion: Array,
+    *,
+    tol: float,
+    max_iterations: int,
 ) -> tuple[Array, int]:
     """Solve ``A_kc v_kc = target_kc`` for every set k and column c.
 
@@ -19,9 +25,14 @@ def conjugate_gradients(
     ----------
     xp : namespace
     apply : callable
-        Applies all operators at once: (K, m, c) -> (K, m, c), zero in padded slots.
+        Applies all operators at once: a direction (K, m, c) and its companion to the image of the direction, zero in
+        padded slots, and the companion of the image.
     target : array, shape (K, m, c)
         Zero in padded slots.
+    companion : array, shape (K, c, r)
+        A linear image of the target that the operator can make use of. It is carried along by the same recurrences, so
+        that an operator ``A = I - B C`` whose companion is ``C v`` reads its data once per step, not once for B and
+        once for C. With r = 0 there is none.
     tol : float
         A column stops changing when the norm of its (recursive) residual is at most `tol` times that of its target.
     max_iterations : int
@@ -37,23 +48,24 @@ def conjugate_gradients(
     Hestenes and Stiefel (1952). Finished columns are frozen by a step length of zero; the loop ends with the last one.
     """
     v = xp.zeros_like(target)
-    rest = target.copy()
-    direction = target.copy()
+    rest, rest_companion = target.copy(), companion
+    direction, direction_companion = target.copy(), companion
     energy = (rest * rest).sum(axis=1)
     goal = tol * tol * energy
     for iteration in range(max_iterations):
         active = energy > goal
         if not bool(active.any()):
             return v, iteration
-        image = apply(direction)
+        image, image_companion = apply(direction, direction_companion)
         curvature = (direction * image).sum(axis=1)
         active &= curvature > 0
-        step = xp.where(active, energy / xp.where(active, curvature, 1.0), 0.0)[:, None]
-        v += step * direction
-        rest -= step * image
+        step = xp.where(active, energy / xp.where(active, curvature, 1.0), 0.0)
+        v += step[:, None, :] * direction
+        rest -= step[:, None, :] * image
+        rest_companion = rest_companion - step[:, :, None] * image_companion
         renewed = (rest * rest).sum(axis=1)
-        ratio = xp.where(active, renewed / xp.where(active, energy, 1.0), 0.0)[:, None]
+        ratio = xp.where(active, renewed / xp.where(active, energy, 1.0), 0.0)
         energy = xp.where(active, renewed, 0.0)
-        direction *= ratio
-        direction += rest
+        direction = rest + ratio[:, None, :] * direction
+        direction_companion = rest_companion + ratio[:, :, None] * direction_companion
     return v, max_iterations

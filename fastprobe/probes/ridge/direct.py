@@ -29,14 +29,10 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
         return HeldOut(residuals, error)
 
     def work(chunk: slice) -> None:
-        mask = sets.mask[chunk]
-        features = backend.take(hats[0].features, sets, chunk)
         for a, hat in enumerate(hats):
-            fitted = backend.take(hat.residuals, sets, chunk)
-            scaled = features if hat.scale is None else features * xp.sqrt(hat.scale)
-            v, ok = backend.block_press(scaled, mask, problem.n, fitted)
+            v, ok, rest = backend.block_press(hat.features, hat.scale, sets, chunk, hat.residuals)
             residuals[chunk, :, a] = v
-            error[chunk, a] = xp.where(ok, hat.error(features, mask, v, fitted), xp.nan)
+            error[chunk, a] = xp.where(ok, rest, xp.nan)
 
-    backend.for_chunks(work, len(sets), 8 * sets.width * (2 * problem.d + 2 * sets.width))
+    backend.for_chunks(work, len(sets), 8 * sets.width * (problem.d + sets.width))
     return HeldOut(residuals, error)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastprobe.backend.base import RowSets
-from fastprobe.probes.ridge.hat import relative_error
+from fastprobe.backend.base import RowSets, relative_error
 from fastprobe.probes.ridge.problem import HeldOut, RidgeProblem
 
 __all__ = ["solve"]
@@ -26,13 +25,14 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     residuals = xp.zeros((len(sets), sets.width, len(alphas), problem.t))
     error = xp.full((len(sets), len(alphas)), xp.nan)
     diagonal = xp.arange(d)
+    full = xp.tril(problem.gram) + xp.tril(problem.gram, -1).T
     sizes = backend.asarray(sets.sizes)
 
     def work(chunk: slice) -> None:
         held, labels = backend.take_centered(problem.design, sets, chunk), backend.take(problem.y, sets, chunk)
         n_train = (n - sizes[chunk])[:, None, None]
         x_sum, y_sum = held.sum(axis=1, keepdims=True), labels.sum(axis=1, keepdims=True)
-        gram = problem.gram - xp.matmul(held.swapaxes(1, 2), held)
+        gram = full - xp.matmul(held.swapaxes(1, 2), held)
         gram -= x_sum.swapaxes(1, 2) * (x_sum / n_train)
         cross = problem.cross - xp.matmul(labels.swapaxes(1, 2), held) - y_sum.swapaxes(1, 2) * (x_sum / n_train)
         mask = sets.mask[chunk][:, :, None]

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fastprobe.backend.base import Array, RowSets
-from fastprobe.probes.ridge.hat import relative_error
+from fastprobe.backend.base import Array, RowSets, relative_error
 from fastprobe.probes.ridge.problem import HeldOut, RidgeProblem
 
 __all__ = ["solve"]

@@ -20,7 +20,7 @@ class GramPart:
     mean : array, shape (d,)
         Column means of those rows.
     gram : array, shape (d, d)
-        About those means.
+        About those means, lower triangle.
     """
 
     n: int
@@ -31,7 +31,7 @@ class GramPart:
 def merge(backend: Backend, design: Design, parts: Sequence[GramPart], rest: Design | None) -> Array:
     """Gram matrix about the means of a design whose rows are those of the parts and of `rest`.
 
-    ``sum_p G_p + n_p (mean_p - mean)(mean_p - mean)'`` (Chan, Golub and LeVeque 1979), shape (d, d).
+    ``sum_p G_p + n_p (mean_p - mean)(mean_p - mean)'`` (Chan, Golub and LeVeque 1979), shape (d, d), lower triangle.
     """
     if rest is not None:
         parts = [*parts, GramPart(rest.shape[0], rest.mean, backend.gram(rest))]

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastprobe.backend.base import Array, RowSets
+from fastprobe.backend.base import Array, RowSets, relative_error
 from fastprobe.probes.ridge.cg import conjugate_gradients
-from fastprobe.probes.ridge.hat import make_hats, relative_error
+from fastprobe.probes.ridge.hat import make_hats
 from fastprobe.probes.ridge.problem import HeldOut, RidgeProblem
 
 __all__ = ["MAX_ITERATIONS", "TOLERANCE", "solve"]
@@ -34,22 +34,19 @@ def _one(problem: RidgeProblem, sets: RowSets, alpha: float) -> HeldOut:
     if not ok:
         shape = (len(sets), sets.width, 1, problem.t)
         return HeldOut(xp.zeros(shape), xp.full((len(sets), 1), xp.nan))
-    coefficients = backend.cho_solve(lower, problem.cross)
-    target = backend.take(problem.y - backend.forward(problem.design, coefficients), sets, slice(None))
+    design = problem.design
+    target = backend.take(problem.residuals(alpha), sets, slice(None))
+
+    def apply(v: Array, companion: Array) -> tuple[Array, Array]:
+        """``(I - H_SS) v`` by ``G^-1 X_S'v`` from the companion ``X_S'v``."""
+        solved = backend.cho_solve(lower, companion.reshape(-1, problem.d)).reshape(companion.shape)
+        return backend.set_hat(design, sets, solved, v, problem.n)
+
     v, iterations = conjugate_gradients(
-        xp, lambda v: _apply(problem, sets, lower, v), target, tol=TOLERANCE, max_iterations=MAX_ITERATIONS
+        xp, apply, target, backend.set_adjoint(design, sets, target), tol=TOLERANCE, max_iterations=MAX_ITERATIONS
     )
-    error = relative_error(xp, target - _apply(problem, sets, lower, v), target)
-    return HeldOut(v[:, :, None, :], error[:, None], iterations)
-
-
-def _apply(problem: RidgeProblem, sets: RowSets, lower: Array, v: Array) -> Array:
-    """``(I - H_SS) v`` for every set, without forming H; v of shape (K, m, t)."""
-    backend = problem.backend
-    inner = backend.set_adjoint(problem.design, sets, v)
-    solved = backend.cho_solve(lower, inner.reshape(-1, problem.d)).reshape(inner.shape)
-    ones = v.sum(axis=1, keepdims=True) / problem.n * sets.mask[:, :, None]
-    return v - ones - backend.set_forward(problem.design, sets, solved)
+    image, _ = apply(v, backend.set_adjoint(design, sets, v))  # anew: the recurrences drift
+    return HeldOut(v[:, :, None, :], relative_error(xp, target - image, target)[:, None], iterations)
 
 
 def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> HeldOut:
@@ -66,16 +63,17 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     def work(chunk: slice) -> None:
         taken, mask = backend.take(features, sets, chunk), sets.mask[chunk][:, :, None]
 
-        def apply(v: Array) -> Array:
+        def apply(v: Array, companion: Array) -> tuple[Array, Array]:
             inner = xp.matmul(taken.swapaxes(1, 2), v)
             inner = (inner.reshape(*inner.shape[:2], a, t) * scale[:, :, None]).reshape(inner.shape)
-            return v - v.sum(axis=1, keepdims=True) / n * mask - xp.matmul(taken, inner)
+            return v - v.sum(axis=1, keepdims=True) / n * mask - xp.matmul(taken, inner), companion
 
         target = backend.take(fitted, sets, chunk)
-        v, iterations = conjugate_gradients(xp, apply, target, tol=TOLERANCE, max_iterations=MAX_ITERATIONS)
+        none = xp.zeros((*target.shape[::2], 0))
+        v, iterations = conjugate_gradients(xp, apply, target, none, tol=TOLERANCE, max_iterations=MAX_ITERATIONS)
         steps.append(iterations)
         shape = (*v.shape[:2], a, t)
-        rest = (target - apply(v)).reshape(shape)
+        rest = (target - apply(v, none)[0]).reshape(shape)
         residuals[chunk] = v.reshape(shape)
         for i in range(a):
             error[chunk, i] = relative_error(xp, rest[:, :, i], target.reshape(shape)[:, :, i])

@@ -59,7 +59,8 @@ class RidgeProblem:
     y : array, shape (n, t)
         Labels of t tasks.
     gram_source : callable, optional
-        Returns ``Xc'Xc``, shape (d, d), where that can be had for less than the product; called when it is needed.
+        Returns the lower triangle of ``Xc'Xc``, shape (d, d), where that can be had for less than the product; called
+        when it is needed.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class RidgeProblem:
 
     @cached_property
     def gram(self) -> Array:
-        """``Xc'Xc``, shape (d, d)."""
+        """``Xc'Xc``, shape (d, d), lower triangle."""
         return self._gram_source()
 
     @property
@@ -104,9 +105,17 @@ class RidgeProblem:
     def factor(self, alpha: float) -> tuple[Array, bool]:
         """Return the lower Cholesky factor of ``Xc'Xc + alpha I`` and whether it could be computed."""
         if alpha not in self._factors:
-            lower, ok = self.backend.cholesky(self.gram + alpha * self.backend.xp.eye(self.d))
+            penalised = self.gram.copy()
+            diagonal = self.backend.xp.arange(self.d)
+            penalised[diagonal, diagonal] += alpha
+            lower, ok = self.backend.cholesky(penalised)
             self._factors[alpha] = lower, bool(ok)
         return self._factors[alpha]
+
+    def residuals(self, alpha: float) -> Array:
+        """Residuals of the fit on all rows, shape (n, t), by the Cholesky factor."""
+        coefficients = self.backend.cho_solve(self.factor(alpha)[0], self.cross)
+        return self.y - self.backend.forward(self.design, coefficients)
 
     @cached_property
     def spectrum(self) -> Spectrum:

@@ -31,6 +31,8 @@ class Solution:
 
     Attributes
     ----------
+    sets : RowSets
+        The sets left out.
     residuals : array, shape (K, m, A, t)
         Set, slot, strength, task, on the device; zero in padded slots.
     error : ndarray, shape (K, A)
@@ -42,6 +44,7 @@ class Solution:
     iterations : int
     """
 
+    sets: RowSets
     residuals: Array
     error: NDArray[np.float64]
     refactorised: NDArray[np.bool_]
@@ -89,7 +92,7 @@ def solve(
                 if missed[k, a]:
                     result.residuals[k, : subset.width, a] = again.residuals[i, :, j]
                     error[k, a] = again_error[i, j]
-    return Solution(result.residuals, error, missed, route, refuge, result.iterations)
+    return Solution(sets, result.residuals, error, missed, route, refuge, result.iterations)
 
 
 def _refuge(problem: RidgeProblem, route: str) -> str:
