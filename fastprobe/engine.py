@@ -15,13 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastprobe.backend import get_backend
+from fastprobe.backend import check_device, get_backend
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
 from fastprobe.folds import read_assignment
 from fastprobe.groups import sample_groups
 from fastprobe.planner import Shape, choose_route
 from fastprobe.protocol import Protocol
+from fastprobe.reading import in_turn
 from fastprobe.results import Scores, TaskScore
 from fastprobe.tasks import Benchmark, Kind, Task
 from fastprobe.unit import Unit, locate
@@ -210,12 +211,14 @@ def _score(
     progress: Progress | None,
 ) -> list[Scores]:
     """Score under protocols that differ in their fixed strength only; one Scores each."""
-    backend = get_backend(device)
-    spec = protocols[0].folds
-    assignment = read_assignment(spec)
-    groups = sample_groups(benchmark, spec, assignment)
     if route is not None:
         choose_route(Shape(1, 1, 1, 1, 1), route=route)  # a wrong name fails before anything is read
+    check_device(device)
+    spec = protocols[0].folds
+    assignment = read_assignment(spec)
+    coming = in_turn(submissions, lenient=lenient)  # reads the first while the backend is loaded and folds are made
+    backend = get_backend(device)
+    groups = sample_groups(benchmark, spec, assignment)
     rows: list[list[TaskScore]] = [[] for _ in protocols]
     seen: set[str] = set()
     try:
@@ -223,8 +226,7 @@ def _score(
     except TypeError:
         total = 0
     done = 0
-    for entry in submissions:
-        submission = entry if isinstance(entry, Submission) else Submission.read(entry, lenient=lenient)
+    for submission in coming:
         if submission.name in seen:
             raise InputError(
                 "submissions",

@@ -26,7 +26,7 @@ _GFLOPS: Mapping[str, float] = {
     "eigh": 25e9,  # eigendecompositions, counted as 6 d^3
     "rows": 6e9,  # products with scattered rows, read once for all folds
 }
-_CONVERGED = 1e-12  # relative residual at which conjugate gradients stop
+_CONVERGED = 1e-11  # relative residual at which conjugate gradients stop
 
 
 @dataclass(frozen=True)

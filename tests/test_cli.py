@@ -53,10 +53,10 @@ def test_help_imports_nothing_heavy(arguments):
     heavy = ["numpy", "scipy", "numba", "pyarrow", "zarr", "matplotlib", "threadpoolctl", "cupy"]
     code = f"""
 import sys
-from fastprobe.cli import main
+from fastprobe.cli import app
 sys.argv[1:] = {arguments!r}
 try:
-    main()
+    app()
 except SystemExit as end:
     print([m for m in {heavy!r} if m in sys.modules], end.code)
 """

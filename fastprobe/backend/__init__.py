@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fastprobe.backend.base import Backend, Design, RowSets
-from fastprobe.backend.select import get_backend
+from fastprobe.backend.select import check_device, get_backend
 
-__all__ = ["Backend", "Design", "RowSets", "get_backend"]
+__all__ = ["Backend", "Design", "RowSets", "check_device", "get_backend"]

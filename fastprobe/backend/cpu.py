@@ -21,6 +21,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastprobe.backend.base import Array, Design, RowSets, relative_error
 from fastprobe.backend.lapack import cholesky_lower, gram_lower, product_lower, solve_lower
+from fastprobe.kernels import cpu
 
 __all__ = ["CpuBackend"]
 
@@ -51,6 +52,9 @@ class CpuBackend:
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastprobe")
         self._local = threading.local()
         self._blas = ThreadpoolController().select(user_api="blas")
+        cpu.center_rows(
+            np.zeros((1, 1), np.float32), np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 1)), 0, 1
+        )  # load
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -149,8 +153,6 @@ class CpuBackend:
         return out
 
     def set_adjoint(self, design: Design, sets: RowSets, v: Array) -> Array:
-        from fastprobe.kernels import cpu
-
         n, d = design.shape
         out = np.zeros((len(sets), v.shape[2], d))
         if v.shape[2] >= _WIDE:
@@ -177,8 +179,6 @@ class CpuBackend:
         return out
 
     def set_forward(self, design: Design, sets: RowSets, u: Array) -> Array:
-        from fastprobe.kernels import cpu
-
         n = design.shape[0]
         out = np.zeros((len(sets), sets.width, u.shape[1]))
         if u.shape[1] >= _WIDE:
@@ -198,8 +198,6 @@ class CpuBackend:
         return out
 
     def set_hat(self, design: Design, sets: RowSets, u: Array, v: Array, n: int) -> tuple[Array, Array]:
-        from fastprobe.kernels import cpu
-
         base = (v - v.sum(axis=1, keepdims=True) / n) * sets.mask[:, :, None]
         if u.shape[1] >= _WIDE:
             applied = base - self.set_forward(design, sets, u)
@@ -290,8 +288,6 @@ class CpuBackend:
 
     def _center(self, design: Design, rows: slice | NDArray[np.int64], out: Array | None = None) -> Array:
         """Centred float64 rows; without `out` in memory that the next call of this thread overwrites."""
-        from fastprobe.kernels import cpu
-
         if isinstance(rows, slice):
             rows = np.arange(rows.start, rows.stop)
         if out is None:

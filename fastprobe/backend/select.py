@@ -8,9 +8,24 @@ import os
 from fastprobe.backend.base import Backend
 from fastprobe.errors import DeviceError, InputError
 
-__all__ = ["get_backend"]
+__all__ = ["check_device", "get_backend"]
 
 _log = logging.getLogger(__name__)
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceError if a device is not to be had, without loading anything for it."""
+    if device == "cuda":
+        raise DeviceError(
+            "--device",
+            found="'cuda', which this version cannot use yet",
+            expected="auto or cpu",
+            fix="use --device cpu, or a newer fastprobe",
+        )
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            "--device", found=repr(device), expected="auto, cpu or cuda", fix="correct the name of the device"
+        )
 
 
 def get_backend(device: str = "auto", *, threads: int | None = None) -> Backend:
@@ -28,19 +43,9 @@ def get_backend(device: str = "auto", *, threads: int | None = None) -> Backend:
     DeviceError
         If the device is not to be had.
     """
+    check_device(device)
     from fastprobe.backend.cpu import CpuBackend
 
-    if device == "cuda":
-        raise DeviceError(
-            "--device",
-            found="'cuda', which this version cannot use yet",
-            expected="auto or cpu",
-            fix="use --device cpu, or a newer fastprobe",
-        )
-    if device not in ("auto", "cpu"):
-        raise InputError(
-            "--device", found=repr(device), expected="auto, cpu or cuda", fix="correct the name of the device"
-        )
     backend = CpuBackend(threads or _cores())
     if device == "auto":
         _log.info("device auto: %s (GPU scoring is not part of this version)", backend.device)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -51,5 +55,17 @@ for command in (demo, score, leaderboard, check, doctor):
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
-    app(prog_name="fastprobe")
+    """Run the command line and end the process with its status.
+
+    At once: all files are written and closed by then, and unloading the compiled kernels takes longer than printing.
+    """
+    try:
+        app(prog_name="fastprobe")
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    logging.shutdown()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +16,6 @@ from fastprobe.cli.progress import DelayedBar
 from fastprobe.cli.protocol import build_protocol
 from fastprobe.cli.values import Device, Route, as_options, names
 from fastprobe.errors import InputError
-
-if TYPE_CHECKING:
-    from fastprobe.embeddings import Submission
 
 __all__ = ["score"]
 
@@ -59,6 +55,10 @@ def score(
     task_names = None if tasks is None else names(tasks)
     require_distinct(submissions)
 
+    from fastprobe.reading import ReadAhead
+
+    reading = ReadAhead(submissions, ids=ids, lenient=lenient)  # starts now, while labels and libraries are loaded
+
     from fastprobe.cli.tables import score_layout
     from fastprobe.engine import score as score_all
     from fastprobe.tasks import Benchmark
@@ -67,7 +67,7 @@ def score(
         benchmark = Benchmark.from_folder(labels, tasks=task_names, lenient=lenient)
     with remarks(quiet=quiet), DelayedBar(quiet=quiet) as bar:
         scores = score_all(
-            submissions if ids is None else _WithIds(submissions, ids, lenient),
+            reading,
             benchmark,
             protocol=chosen,
             device=device.value,
@@ -91,20 +91,3 @@ def require_distinct(paths: Sequence[Path]) -> None:
                 expected="a different file name, without its suffix, for each submission",
                 fix="rename one of the files, or give it once",
             )
-
-
-@dataclass(frozen=True)
-class _WithIds:
-    """Submissions with a common id file, each read when its turn comes."""
-
-    paths: Sequence[Path]
-    ids: Path
-    lenient: bool
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __iter__(self) -> Iterator[Submission]:
-        from fastprobe.embeddings import Submission
-
-        return (Submission.read(path, ids=self.ids, lenient=self.lenient) for path in self.paths)

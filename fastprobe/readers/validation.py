@@ -163,8 +163,9 @@ def checked(ids: ArrayLike, x: ArrayLike, places: Places) -> tuple[NDArray[np.st
     texts = _checked_texts(ids, places)
     matrix = as_matrix(x, places.source)
     _check_lengths(texts, matrix, places)
+    distinct = set(texts)
     seen: dict[str, int] = {}
-    for row, text in enumerate(texts):
+    for row, text in enumerate(texts if "" in distinct or len(distinct) < len(texts) else ()):
         if not text:
             raise InputError(
                 places.row(row), found="an empty id", expected="the id of the sample", fix="give the row an id"

@@ -12,7 +12,7 @@ __all__ = ["conjugate_gradients"]
 
 def conjugate_gradients(
     xp: Any,
-    apply: Callable[[Array, Array], tuple[Array, Array]],
+    apply: Callable[[Array, Array, Array], tuple[Array, Array]],
     target: Array,
     companion: Array,
     *,
@@ -25,8 +25,8 @@ def conjugate_gradients(
     ----------
     xp : namespace
     apply : callable
-        Applies all operators at once: a direction (K, m, c) and its companion to the image of the direction, zero in
-        padded slots, and the companion of the image.
+        Applies all operators at once: a direction (K, m, c') and its companion to the image of the direction, zero in
+        padded slots, and the companion of the image. Its third argument says which c' of the c columns are left.
     target : array, shape (K, m, c)
         Zero in padded slots.
     companion : array, shape (K, c, r)
@@ -34,7 +34,7 @@ def conjugate_gradients(
         that an operator ``A = I - B C`` whose companion is ``C v`` reads its data once per step, not once for B and
         once for C. With r = 0 there is none.
     tol : float
-        A column stops changing when the norm of its (recursive) residual is at most `tol` times that of its target.
+        A column is finished when the norm of its (recursive) residual is at most `tol` times that of its target.
     max_iterations : int
 
     Returns
@@ -45,8 +45,11 @@ def conjugate_gradients(
 
     Notes
     -----
-    Hestenes and Stiefel (1952). Finished columns are frozen by a step length of zero; the loop ends with the last one.
+    Hestenes and Stiefel (1952). A column that is finished in some of the sets is frozen there by a step length of zero;
+    one that is finished in all of them leaves the batch.
     """
+    solution = xp.zeros_like(target)
+    live = xp.arange(target.shape[2])
     v = xp.zeros_like(target)
     rest, rest_companion = target.copy(), companion
     direction, direction_companion = target.copy(), companion
@@ -54,9 +57,15 @@ def conjugate_gradients(
     goal = tol * tol * energy
     for iteration in range(max_iterations):
         active = energy > goal
-        if not bool(active.any()):
-            return v, iteration
-        image, image_companion = apply(direction, direction_companion)
+        left = active.any(axis=0)
+        if not bool(left.all()):
+            solution[:, :, live] = v
+            if not bool(left.any()):
+                return solution, iteration
+            v, rest, direction = v[:, :, left], rest[:, :, left], direction[:, :, left]
+            rest_companion, direction_companion = rest_companion[:, left], direction_companion[:, left]
+            energy, goal, active, live = energy[:, left], goal[:, left], active[:, left], live[left]
+        image, image_companion = apply(direction, direction_companion, live)
         curvature = (direction * image).sum(axis=1)
         active &= curvature > 0
         step = xp.where(active, energy / xp.where(active, curvature, 1.0), 0.0)
@@ -68,4 +77,5 @@ def conjugate_gradients(
         energy = xp.where(active, renewed, 0.0)
         direction = rest + ratio[:, None, :] * direction
         direction_companion = rest_companion + ratio[:, :, None] * direction_companion
-    return v, max_iterations
+    solution[:, :, live] = v
+    return solution, max_iterations

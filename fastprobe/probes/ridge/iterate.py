@@ -18,7 +18,7 @@ from fastprobe.probes.ridge.problem import HeldOut, RidgeProblem
 
 __all__ = ["MAX_ITERATIONS", "TOLERANCE", "solve"]
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-11
 """Relative residual at which a column is finished."""
 MAX_ITERATIONS = 100
 
@@ -37,7 +37,7 @@ def _one(problem: RidgeProblem, sets: RowSets, alpha: float) -> HeldOut:
     design = problem.design
     target = backend.take(problem.residuals(alpha), sets, slice(None))
 
-    def apply(v: Array, companion: Array) -> tuple[Array, Array]:
+    def apply(v: Array, companion: Array, _: Array | None = None) -> tuple[Array, Array]:
         """``(I - H_SS) v`` by ``G^-1 X_S'v`` from the companion ``X_S'v``."""
         solved = backend.cho_solve(lower, companion.reshape(-1, problem.d)).reshape(companion.shape)
         return backend.set_hat(design, sets, solved, v, problem.n)
@@ -54,7 +54,7 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     n, t, a = problem.n, problem.t, len(alphas)
     hats = make_hats(problem, alphas)
     fitted = xp.concatenate([hat.residuals for hat in hats], axis=1)  # columns: strength, then task
-    scale = xp.stack([hat.scale for hat in hats], axis=1)
+    scale = xp.repeat(xp.stack([hat.scale for hat in hats], axis=1), t, axis=1)
     features = hats[0].features
     residuals = xp.empty((len(sets), sets.width, a, t))
     error = xp.empty((len(sets), a))
@@ -63,9 +63,8 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     def work(chunk: slice) -> None:
         taken, mask = backend.take(features, sets, chunk), sets.mask[chunk][:, :, None]
 
-        def apply(v: Array, companion: Array) -> tuple[Array, Array]:
-            inner = xp.matmul(taken.swapaxes(1, 2), v)
-            inner = (inner.reshape(*inner.shape[:2], a, t) * scale[:, :, None]).reshape(inner.shape)
+        def apply(v: Array, companion: Array, live: Array) -> tuple[Array, Array]:
+            inner = xp.matmul(taken.swapaxes(1, 2), v) * scale[:, live]
             return v - v.sum(axis=1, keepdims=True) / n * mask - xp.matmul(taken, inner), companion
 
         target = backend.take(fitted, sets, chunk)
@@ -73,7 +72,7 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
         v, iterations = conjugate_gradients(xp, apply, target, none, tol=TOLERANCE, max_iterations=MAX_ITERATIONS)
         steps.append(iterations)
         shape = (*v.shape[:2], a, t)
-        rest = (target - apply(v, none)[0]).reshape(shape)
+        rest = (target - apply(v, none, xp.arange(a * t))[0]).reshape(shape)
         residuals[chunk] = v.reshape(shape)
         for i in range(a):
             error[chunk, i] = relative_error(xp, rest[:, :, i], target.reshape(shape)[:, :, i])
