@@ -51,6 +51,7 @@ class CpuBackend:
         self.device = f"cpu ({platform.machine()}, {self.threads} threads)"
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastprobe")
         self._local = threading.local()
+        self._lending = threading.Lock()
         self._blas = ThreadpoolController().select(user_api="blas")
         cpu.center_rows(
             np.zeros((1, 1), np.float32), np.zeros(1, np.int64), np.zeros(1), np.zeros((1, 1)), 0, 1
@@ -231,10 +232,7 @@ class CpuBackend:
 
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         matrices = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
-        if len(matrices) == 1 and len(matrices[0]) >= _LARGE:
-            with self._blas.limit(limits=self.threads):
-                ok = [cholesky_lower(matrices[0])]
-        else:
+        with self._wide(matrices.shape[-1] if len(matrices) == 1 else 0):
             ok = [cholesky_lower(matrix) for matrix in matrices]
         return matrices.reshape(a.shape), np.array(ok).reshape(a.shape[:-2])
 
@@ -283,8 +281,17 @@ class CpuBackend:
         return np.triu(upper) + np.triu(upper, 1).T
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
-        with self._blas.limit(limits=self.threads):
+        with self._wide(len(a)):
             return eigh(a, driver="evd", check_finite=False)
+
+    @contextmanager
+    def _wide(self, size: int) -> Iterator[None]:
+        """Lend the BLAS all threads for one large matrix; one at a time, because the setting is that of the process."""
+        if size < _LARGE or getattr(self._local, "busy", False):
+            yield
+            return
+        with self._lending, self._blas.limit(limits=self.threads):
+            yield
 
     def _center(self, design: Design, rows: slice | NDArray[np.int64], out: Array | None = None) -> Array:
         """Centred float64 rows; without `out` in memory that the next call of this thread overwrites."""

@@ -43,6 +43,7 @@ def make_hats(problem: RidgeProblem, alphas: Sequence[float]) -> list[Hat]:
             return []
         return [Hat(backend.whiten(problem.design, lower), None, problem.residuals(alpha))]
     features, values = problem.spectrum.features, problem.spectrum.values
-    inner = xp.matmul(features.T, y)
-    scales = [1.0 / (values + alpha) for alpha in alphas]
-    return [Hat(features, s, y - xp.matmul(features, s[:, None] * inner)) for s in scales]
+    scales = 1.0 / (values + xp.asarray(alphas)[:, None])
+    inner = scales[:, :, None] * xp.matmul(features.T, y)  # (A, r, t): one product with all strengths as columns
+    fitted = xp.matmul(features, inner.swapaxes(0, 1).reshape(len(values), -1)).reshape(len(y), len(alphas), -1)
+    return [Hat(features, scale, y - fitted[:, a]) for a, scale in enumerate(scales)]
