@@ -98,6 +98,21 @@ def test_routes_agree_on_real_data(data: Path, alpha: float) -> None:
             assert abs(row.q - wanted.q) < 1e-7
 
 
+@pytest.mark.parametrize(("dataset", "name"), [("presto", "trained"), ("alphaearth", "alphaearth")])
+def test_path_on_real_data_equals_single_strengths(data: Path, dataset: str, name: str) -> None:
+    """Also where the products of the path are done in float32, and the condition number is 1e8."""
+    submission, benchmark = load(data / dataset, name)
+    benchmark = benchmark.select(["latitude", *[t.name for t in benchmark.tasks if t.kind == "classification"][:1]])
+    for route in ("direct", "iterate"):
+        path = score_path([submission], benchmark, alphas=ALPHAS, folds=6, route=route)
+        for alpha, scores in zip(ALPHAS, path, strict=True):
+            single = score([submission], benchmark, alpha=alpha, folds=6, route="downdate")
+            for row, wanted in zip(scores.rows, single.rows, strict=True):
+                assert row.n_refactorised == 0
+                assert np.abs(np.array(row.fold_scores) - np.array(wanted.fold_scores)).max() < 1e-9, (route, alpha)
+                assert abs(row.q - wanted.q) < 1e-7
+
+
 def make_benchmark(seed: int = 0, n: int = 200, d: int = 6) -> tuple[Submission, Benchmark]:
     """Three disjoint sample groups of two kinds, and a task on all samples in another order."""
     rng = np.random.default_rng(seed)
