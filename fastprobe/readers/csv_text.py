@@ -173,7 +173,7 @@ class _Segment:
 def _segments(path: Path) -> list[_Segment]:
     """Cut a file, below its first line, into segments that end where a line ends."""
     total = path.stat().st_size
-    size = min(max(total // 16, _MIN_SEGMENT), _MAX_SEGMENT)
+    size = min(max(total // 32, _MIN_SEGMENT), _MAX_SEGMENT)
     with path.open("rb") as file:
         file.readline()
         cuts = [file.tell()]
