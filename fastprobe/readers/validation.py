@@ -48,6 +48,8 @@ def as_ids(ids: ArrayLike, where: str) -> list[str]:
     InputError
         If the ids are not one-dimensional, or not text.
     """
+    if isinstance(ids, list) and set(map(type, ids)) == {str}:
+        return ids
     array = np.asarray(ids)
     if array.ndim != 1:
         raise InputError(
@@ -219,8 +221,12 @@ def repaired(table: Table) -> Table:
 
 def _checked_texts(ids: ArrayLike, places: Places) -> list[str]:
     """Give ids without suffixes, and refuse text that cannot be an id."""
-    texts = [plain_id(text) for text in as_ids(ids, places.source)]
-    # One pass over all ids together; only a suspicious submission pays for the search.
+    texts = as_ids(ids, places.source)
+    together = "".join(texts)  # one look at all ids; only suspicious ones are looked at one by one
+    plain = together.isascii() and together.isprintable() and not {" ", "."} & set(together)
+    if plain and len(max(texts, key=len, default="")) <= MAX_ID_LENGTH:
+        return texts
+    texts = [plain_id(text) for text in texts]
     if not "".join(texts).isprintable() or len(max(texts, key=len, default="")) > MAX_ID_LENGTH:
         for row, text in enumerate(texts):
             control = next((c for c in text if unicodedata.category(c) == "Cc"), None)
