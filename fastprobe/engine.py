@@ -6,7 +6,6 @@ of submissions. Within a group all tasks, folds and strengths are solved togethe
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +27,6 @@ from fastprobe.tasks import Benchmark, Kind, Task
 from fastprobe.unit import Unit, locate
 
 __all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_path"]
-
-_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with (submission, units done, units in all) whenever a unit (submission x sample group) is finished."""

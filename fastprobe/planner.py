@@ -135,7 +135,7 @@ def estimate(shape: Shape, route: str) -> Estimate:
         steps = _iterations(shape)
         if path:
             solve = steps * k * 4 * m * d * columns / _GFLOPS["gemm"]
-            return Estimate(gram + factor + solve, 8.0 * (n * d + 3 * d * d + m * d + 8 * m * columns))
+            return Estimate(gram + factor + solve, 8.0 * (2 * n * d + 3 * d * d + 2 * m * d + 8 * m * columns))
         per_step = 4 * k * m * d * columns / _GFLOPS["rows"] + 2 * d * d * k * columns / _GFLOPS["trsm"]
         return Estimate(gram + factor + steps * per_step, 8.0 * (2 * d * d + 4 * k * (m + d) * columns))
     kernel = n * n * d / _GFLOPS["gemm"]

@@ -122,7 +122,7 @@ class Unit:
 
         return source
 
-    def _records(self, group: SampleGroup, problem: RidgeProblem, variance: float) -> list[list[TaskScore]]:
+    def _records(self, group: SampleGroup, problem: RidgeProblem, variance: float) -> Records:
         protocol = self.protocols[0]
         held_out, folds = group.folds.held_out, len(group.folds)
         if protocol.alpha == "auto":
