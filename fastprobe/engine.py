@@ -1,7 +1,7 @@
 """The engine: submissions x tasks -> scores.
 
-One submission at a time is read, scored on all sample groups and let go, so that memory does not grow with the number
-of submissions. Within a group all tasks, folds and strengths are solved together by the route that the planner chooses.
+One submission at a time is read, scored under every protocol and let go, so that memory does not grow with the number
+of submissions. How a probe goes through the tasks of a benchmark is its own business (:mod:`fastprobe.units`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from fastprobe.backend import check_device, get_backend
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
-from fastprobe.folds import read_assignment
-from fastprobe.groups import sample_groups
 from fastprobe.planner import Shape, choose_route
 from fastprobe.protocol import Protocol
 from fastprobe.reading import in_turn
 from fastprobe.results import Scores, TaskScore
 from fastprobe.tasks import Benchmark, Kind, Task
-from fastprobe.unit import Unit, locate
+from fastprobe.units import Located, locate, make_scorer
 
-__all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_path"]
+__all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_path", "score_protocols"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (submission, units done, units in all) whenever a unit (submission x sample group) is finished."""
+"""Called with (submission, units done, units in all) whenever a unit is finished: a sample group of a submission for
+ridge, a task of a submission for neuco."""
 
 Alpha = float | Literal["auto"]
 
@@ -78,8 +77,33 @@ def score(
         If a submission, the benchmark, an option or their combination is wrong.
     """
     chosen = _protocol(protocol, alpha, folds)
-    (scores,) = _score(submissions, benchmark, [chosen], device, route, lenient, progress)
+    (scores,) = _score(submissions, benchmark, [[chosen]], device, route, lenient, progress)
     return scores
+
+
+def score_protocols(
+    submissions: Iterable[Submission | str | Path],
+    benchmark: Benchmark,
+    *,
+    protocols: Sequence[str | Protocol],
+    device: str = "auto",
+    lenient: bool = False,
+    progress: Progress | None = None,
+) -> list[Scores]:
+    """Score submissions under several protocols, reading each once; other parameters as in :func:`score`.
+
+    Parameters
+    ----------
+    protocols : sequence of str or Protocol
+        Names, paths of ``.toml`` files, or protocols.
+
+    Returns
+    -------
+    list of Scores
+        One per protocol, each what :func:`score` gives under that protocol.
+    """
+    families = [[_protocol(protocol, None, None)] for protocol in protocols]
+    return _score(submissions, benchmark, families, device, None, lenient, progress)
 
 
 def score_path(
@@ -111,7 +135,7 @@ def score_path(
     protocols = [_protocol(protocol, alpha, folds) for alpha in alphas]
     if any(p.alpha == "auto" for p in protocols):
         raise InputError("alphas", found="'auto'", expected="numbers above 0", fix="use score(alpha='auto')")
-    return _score(submissions, benchmark, protocols, device, route, lenient, progress)
+    return _score(submissions, benchmark, [protocols], device, route, lenient, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,25 +225,26 @@ def _protocol(protocol: str | Protocol, alpha: Alpha | None, folds: int | None) 
 def _score(
     submissions: Iterable[Submission | str | Path],
     benchmark: Benchmark,
-    protocols: list[Protocol],
+    families: Sequence[Sequence[Protocol]],
     device: str,
     route: str | None,
     lenient: bool,
     progress: Progress | None,
 ) -> list[Scores]:
-    """Score under protocols that differ in their fixed strength only; one Scores each."""
+    """Score under several protocols, one Scores each; those of one family differ in their fixed strength only."""
     if route is not None:
         choose_route(Shape(1, 1, 1, 1, 1), route=route)  # a wrong name fails before anything is read
+        _require_routes(protocol for family in families for protocol in family)
     check_device(device)
-    spec = protocols[0].folds
-    assignment = read_assignment(spec)
     coming = in_turn(submissions, lenient=lenient)  # reads the first while the backend is loaded and folds are made
     backend = get_backend(device)
-    groups = sample_groups(benchmark, spec, assignment)
+    scorers = [make_scorer(backend, benchmark, family, route) for family in families]
+    protocols = [protocol for scorer in scorers for protocol in scorer.protocols]
+    needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
     rows: list[list[TaskScore]] = [[] for _ in protocols]
     seen: set[str] = set()
     try:
-        total = len(submissions) * len(groups)  # type: ignore[arg-type]  # a generator has no length
+        total = len(submissions) * sum(scorer.units for scorer in scorers)  # type: ignore[arg-type]  # a generator has no length
     except TypeError:
         total = 0
     done = 0
@@ -232,24 +257,36 @@ def _score(
                 fix="rename one",
             )
         seen.add(submission.name)
-        rows_of = locate(benchmark, submission)
-        own, dropped = groups, dict[str, int]()
-        if any((rows_of[group.positions] < 0).any() for group in groups):
+        located = Located(submission, benchmark, locate(benchmark, submission), {})
+        if (located.rows_of[needed] < 0).any():
             known, dropped = _restrict(benchmark, submission, lenient)
-            own = sample_groups(known, spec, assignment)
-        unit = Unit(backend, submission, rows_of, protocols, route, dropped)
+            located = replace(located, benchmark=known, dropped=dropped)
         found: list[dict[str, TaskScore]] = [{} for _ in protocols]
         with backend.session():
-            for records in unit.run(own):
-                for by_task, record in zip(found, records, strict=True):
-                    by_task.update({r.task: r for r in record})
-                done += 1
-                if progress is not None:
-                    progress(submission.name, done, max(total, done))
+            first = 0
+            for scorer in scorers:
+                for records in scorer.run(located):
+                    for by_task, record in zip(found[first:], records, strict=False):
+                        by_task.update({r.task: r for r in record})
+                    done += 1
+                    if progress is not None:
+                        progress(submission.name, done, max(total, done))
+                first += len(scorer.protocols)
         for target, by_task in zip(rows, found, strict=True):
             target.extend(by_task[name] for name in sorted(by_task))
-        del submission, unit
+        del submission, located
     return [Scores(r, p.to_dict()) for r, p in zip(rows, protocols, strict=True)]
+
+
+def _require_routes(protocols: Iterable[Protocol]) -> None:
+    for protocol in protocols:
+        if protocol.probe != "ridge":
+            raise InputError(
+                "--route",
+                found=f"a route for the protocol {protocol.name}, which has none",
+                expected="a route only for ridge",
+                fix="leave --route out",
+            )
 
 
 def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tuple[Benchmark, dict[str, int]]:
@@ -271,4 +308,4 @@ def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tu
             )
         dropped[task.name] = len(lacking)
         tasks.append(replace(task, ids=task.ids[has], y=task.y[has]))
-    return Benchmark(tasks=tuple(tasks), labelled_ids=benchmark.labelled_ids), dropped
+    return replace(benchmark, tasks=tuple(tasks)), dropped

@@ -6,111 +6,31 @@ import hashlib
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from fastprobe.errors import InputError
+from fastprobe.specs import FOLD_SCHEMES, FoldSpec, ReplaySpec, expect, is_int, is_real, is_strength
 
-__all__ = ["ALPHA_GRID", "FOLD_SCHEMES", "PROTOCOLS", "FoldSpec", "Protocol"]
+__all__ = ["ALPHA_GRID", "FOLD_SCHEMES", "PROTOCOLS", "FoldSpec", "Protocol", "ReplaySpec"]
 
 ALPHA_GRID: tuple[float, ...] = tuple(10.0**e for e in range(-2, 7))
 """Strengths that ``alpha = "auto"`` chooses from: the decades 0.01 to 1e6, for embeddings of unit variance."""
 
-FoldScheme = Literal[
-    "shuffle", "kfold", "stratified-shuffle", "stratified-kfold", "group-shuffle", "group-kfold", "fixed"
-]
-FOLD_SCHEMES: tuple[str, ...] = (
-    "shuffle",
-    "kfold",
-    "stratified-shuffle",
-    "stratified-kfold",
-    "group-shuffle",
-    "group-kfold",
-    "fixed",
-)
-"""How samples are held out; the rows are those of scikit-learn's splitter of the same name."""
-
-PROTOCOLS: tuple[str, ...] = ("ridge",)
+PROTOCOLS: tuple[str, ...] = ("ridge", "neuco", "neuco-independent")
 """Names of the protocols that this version can score."""
 
-PLANNED: tuple[str, ...] = ("closed-form", "logistic", "kernel", "neuco", "neuco-independent")
+PLANNED: tuple[str, ...] = ("closed-form", "logistic", "kernel")
 """Names that the contract promises and that are not there yet."""
 
-
-@dataclass(frozen=True)
-class FoldSpec:
-    """How the samples of a task are split, again and again.
-
-    Attributes
-    ----------
-    scheme : str
-        One of :data:`FOLD_SCHEMES`. Stratified schemes keep class shares in classification tasks; regression tasks use
-        the plain scheme of the same kind. Group schemes keep all samples of a group on one side. ``fixed`` is one
-        split.
-    n_folds : int
-        Retrainings K; 1 for ``fixed``.
-    test_size : float
-        Share of samples (of groups, for ``group-shuffle``) held out by the shuffle schemes.
-    seed : int
-        Seed of the legacy MT19937 generator (``numpy.random.RandomState``), as in scikit-learn.
-    file : str or None
-        CSV ``id,group`` for the group schemes, ``id,split`` with ``dev`` or ``eval`` for ``fixed``.
-    """
-
-    scheme: FoldScheme = "shuffle"
-    n_folds: int = 40
-    test_size: float = 0.1
-    seed: int = 42
-    file: str | None = None
-
-    def __post_init__(self) -> None:
-        _expect(self.scheme in FOLD_SCHEMES, "folds.scheme", self.scheme, f"one of {', '.join(FOLD_SCHEMES)}")
-        _expect(
-            _is_int(self.n_folds) and 1 <= self.n_folds <= 10_000,
-            "folds.n_folds",
-            self.n_folds,
-            "a whole number from 1 to 10000",
-        )
-        _expect(
-            _is_real(self.test_size) and 0 < self.test_size < 1,
-            "folds.test_size",
-            self.test_size,
-            "a number between 0 and 1",
-        )
-        _expect(
-            _is_int(self.seed) and 0 <= self.seed < 2**32,
-            "folds.seed",
-            self.seed,
-            "a whole number from 0 to 4294967295",
-        )
-        if self.scheme.endswith("kfold"):
-            _expect(self.n_folds >= 2, "folds.n_folds", self.n_folds, f"at least 2 folds for {self.scheme}")
-        if self.needs_file:
-            columns = "id,split" if self.scheme == "fixed" else "id,group"
-            _expect(
-                isinstance(self.file, str),
-                "folds.file",
-                self.file,
-                f"a CSV file with the columns {columns} for {self.scheme}",
-            )
-        else:
-            _expect(self.file is None, "folds.file", self.file, f"no file: {self.scheme} folds do not read one")
-        if self.scheme == "fixed":
-            object.__setattr__(self, "n_folds", 1)
-
-    @property
-    def needs_file(self) -> bool:
-        """Whether the scheme reads groups or a split from a file."""
-        return self.scheme == "fixed" or self.scheme.startswith("group-")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields that decide the folds; a file counts by its content, not by its path."""
-        fields_ = asdict(self)
-        if self.file is not None:
-            fields_["file_digest"] = _file_digest(self.file)
-        return fields_
+_FIELDS_OF: dict[str, tuple[str, ...]] = {
+    "ridge": ("alpha", "alpha_grid", "inner_folds", "max_failed"),
+    "neuco": ("replay",),
+}
+"""Fields that matter to one probe only."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +43,10 @@ class Protocol:
         Name of the protocol.
     version : int
         Raised when the same fields would give other numbers.
-    probe : str
+    probe : {"ridge", "neuco"}
         ``ridge``: least squares with an L2 penalty; classification as least squares on -1/+1 with threshold 0.
+        ``neuco``: NeuCo-Bench's linear probe, trained by AdamW, replayed draw for draw. Its folds are ``shuffle`` with
+        10 % held out and seed 42, and a task with a failed fold has no Q.
     alpha : float or "auto"
         Penalty ``alpha ||w||^2`` beside the sum of squares; the intercept is not penalised. ``auto`` chooses from
         `alpha_grid` inside the training rows of every fold and task.
@@ -139,12 +61,14 @@ class Protocol:
     eps : float
         Stability constant of Q.
     max_failed : float
-        Largest share of failed folds for which a task still has a Q.
+        Largest share of failed folds for which a task still has a Q (``ridge``).
+    replay : ReplaySpec or None
+        How the probe is trained (``neuco``); None for other probes.
     """
 
     name: str = "ridge"
     version: int = 1
-    probe: str = "ridge"
+    probe: Literal["ridge", "neuco"] = "ridge"
     alpha: float | Literal["auto"] = 100.0
     alpha_grid: tuple[float, ...] = ALPHA_GRID
     inner_folds: int = 4
@@ -152,18 +76,19 @@ class Protocol:
     folds: FoldSpec = field(default_factory=FoldSpec)
     eps: float = 0.02
     max_failed: float = 0.3
+    replay: ReplaySpec | None = None
 
     def __post_init__(self) -> None:
-        _expect(isinstance(self.name, str) and bool(self.name), "name", self.name, "a name")
-        _expect(self.version == 1, "version", self.version, "1, the version that this fastprobe knows")
-        _expect(self.probe == "ridge", "probe", self.probe, "ridge")
+        expect(isinstance(self.name, str) and bool(self.name), "name", self.name, "a name")
+        expect(self.version == 1, "version", self.version, "1, the version that this fastprobe knows")
+        expect(self.probe in _FIELDS_OF, "probe", self.probe, f"one of {', '.join(_FIELDS_OF)}")
         positive = "a finite number above 0, or auto"
-        _expect(self.alpha == "auto" or _is_strength(self.alpha), "alpha", self.alpha, positive)
+        expect(self.alpha == "auto" or is_strength(self.alpha), "alpha", self.alpha, positive)
         grid = self.alpha_grid
-        _expect(
+        expect(
             isinstance(grid, (list, tuple))
             and len(grid) > 0
-            and all(_is_strength(a) for a in grid)
+            and all(is_strength(a) for a in grid)
             and list(grid) == sorted(set(grid)),
             "alpha_grid",
             grid,
@@ -172,21 +97,38 @@ class Protocol:
         object.__setattr__(self, "alpha_grid", tuple(float(a) for a in grid))
         if self.alpha != "auto":
             object.__setattr__(self, "alpha", float(self.alpha))
-        _expect(
-            _is_int(self.inner_folds) and self.inner_folds >= 2,
+        expect(
+            is_int(self.inner_folds) and self.inner_folds >= 2,
             "inner_folds",
             self.inner_folds,
             "a whole number of at least 2",
         )
-        _expect(isinstance(self.standardize, bool), "standardize", self.standardize, "true or false")
-        _expect(isinstance(self.folds, FoldSpec), "folds", self.folds, "a [folds] table")
-        _expect(_is_real(self.eps) and 0 < self.eps < math.inf, "eps", self.eps, "a finite number above 0")
-        _expect(
-            _is_real(self.max_failed) and 0 <= self.max_failed < 1,
+        expect(isinstance(self.standardize, bool), "standardize", self.standardize, "true or false")
+        expect(isinstance(self.folds, FoldSpec), "folds", self.folds, "a [folds] table")
+        expect(is_real(self.eps) and 0 < self.eps < math.inf, "eps", self.eps, "a finite number above 0")
+        expect(
+            is_real(self.max_failed) and 0 <= self.max_failed < 1,
             "max_failed",
             self.max_failed,
             "a number from 0 to below 1",
         )
+        if self.probe == "neuco":
+            self._check_replay()
+        else:
+            expect(self.replay is None, "replay", self.replay, f"no [replay] table for the probe {self.probe}")
+
+    def _check_replay(self) -> None:
+        if self.replay is None:
+            object.__setattr__(self, "replay", ReplaySpec())
+        expect(isinstance(self.replay, ReplaySpec), "replay", self.replay, "a [replay] table")
+        for f in fields(self):
+            if f.name in _FIELDS_OF["ridge"]:
+                value = getattr(self, f.name)
+                expect(value == f.default, f.name, value, "nothing: the probe neuco does not use it")
+        of_neuco = FoldSpec(n_folds=self.folds.n_folds)
+        for f in fields(FoldSpec):
+            value, only = getattr(self.folds, f.name), getattr(of_neuco, f.name)
+            expect(value == only, f"folds.{f.name}", value, f"{only!r}, NeuCo-Bench's, for the probe neuco")
 
     @classmethod
     def named(cls, name: str) -> Protocol:
@@ -211,7 +153,10 @@ class Protocol:
                 expected=f"one of {', '.join(PROTOCOLS)}, or the path of a .toml file",
                 fix="correct the name; a file must end in .toml",
             )
-        return cls(name=name)
+        if name == "ridge":
+            return cls(name=name)
+        stream: Literal["shared", "independent"] = "shared" if name == "neuco" else "independent"
+        return cls(name=name, probe="neuco", replay=ReplaySpec(stream=stream))
 
     @classmethod
     def load(cls, name_or_file: str | Path) -> Protocol:
@@ -250,26 +195,42 @@ class Protocol:
     @classmethod
     def _from_dict(cls, data: dict[str, Any], base: Path) -> Protocol:
         _known(data, cls, prefix="")
-        folds = data.get("folds", {})
-        _expect(isinstance(folds, dict), "folds", folds, "a [folds] table")
-        _known(folds, FoldSpec, prefix="folds.")
-        if isinstance(folds.get("file"), str):
-            folds = {**folds, "file": str(base / folds["file"])}
-        return cls(**{**data, "folds": FoldSpec(**folds)})
+        tables: dict[str, type[FoldSpec | ReplaySpec]] = {"folds": FoldSpec, "replay": ReplaySpec}
+        values = dict(data)
+        for name, spec in tables.items():
+            table = data.get(name, {})
+            expect(isinstance(table, dict), name, table, f"a [{name}] table")
+            _known(table, spec, prefix=f"{name}.")
+            if isinstance(table.get("file"), str):
+                table = {**table, "file": str(base / table["file"])}
+            if name in data:
+                values[name] = spec(**table)
+        return cls(**values)
 
     def to_toml(self) -> str:
         """Return the protocol as the text of a TOML file that :meth:`from_toml` reads back."""
-        lines = [f"{f.name} = {_toml(getattr(self, f.name))}" for f in fields(self) if f.name != "folds"]
-        folds = [f"{f.name} = {_toml(v)}" for f in fields(FoldSpec) if (v := getattr(self.folds, f.name)) is not None]
-        return "\n".join([*lines, "", "[folds]", *folds, ""])
+        tables = {"folds": self.folds, "replay": self.replay}
+        lines = [f"{name} = {_toml(getattr(self, name))}" for name in self._field_names() if name not in tables]
+        for name, spec in tables.items():
+            if spec is not None:
+                lines += ["", f"[{name}]"]
+                lines += [f"{f.name} = {_toml(v)}" for f in fields(spec) if (v := getattr(spec, f.name)) is not None]
+        return "\n".join([*lines, ""])
+
+    def _field_names(self) -> list[str]:
+        """Names of the fields that this probe uses."""
+        foreign = {name for probe, names in _FIELDS_OF.items() if probe != self.probe for name in names}
+        return [f.name for f in fields(self) if f.name not in foreign]
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as JSON values, with the hash."""
         return {**self._deciding_fields(), "name": self.name, "hash": self.hash, "folds": self.folds.to_dict()}
 
     def _deciding_fields(self) -> dict[str, Any]:
-        decides = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "folds")}
-        if self.alpha == "auto":
+        decides = {name: getattr(self, name) for name in self._field_names() if name not in ("name", "folds")}
+        if self.replay is not None:
+            decides["replay"] = self.replay.to_dict()
+        elif self.alpha == "auto":
             decides["alpha_grid"] = list(self.alpha_grid)
         else:  # the choice of a strength that is not chosen cannot decide a score
             del decides["alpha_grid"], decides["inner_folds"]
@@ -301,42 +262,31 @@ class Protocol:
             if new.folds.scheme == "fixed" and folds != 1:
                 raise InputError("folds", found=str(folds), expected="1 with a fixed split", fix="leave --folds out")
             new = replace(new, folds=replace(new.folds, n_folds=folds))
+        expect(alpha is None or self.probe == "ridge", "alpha", alpha, f"no strength: {self.name} has none")
         return new if alpha is None else replace(new, alpha=alpha)  # type: ignore[arg-type]  # __post_init__ checks it
 
+    def bound_to(self, tasks: Iterable[tuple[str, int]]) -> Protocol:
+        """Return the protocol with the tasks that share its stream of random numbers, if there is such a stream.
 
-def _expect(holds: bool, where: str, found: object, expected: str) -> None:
-    if not holds:
-        raise InputError(where, found=repr(found), expected=expected, fix=f"correct {where}")
+        A score by the probe ``neuco`` depends on the tasks before it, so they belong to what the hash covers.
 
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_strength(value: object) -> bool:
-    return _is_real(value) and 0 < value < math.inf  # type: ignore[operator]
+        Parameters
+        ----------
+        tasks : iterable of (str, int)
+            Names and sizes, in the order in which they draw. A protocol that lists tasks keeps its own.
+        """
+        if self.replay is None or self.replay.stream != "shared" or self.replay.tasks is not None:
+            return self
+        return replace(self, replay=replace(self.replay, tasks=tuple(tasks)))
 
 
 def _known(data: dict[str, Any], cls: type, prefix: str) -> None:
     names = [f.name for f in fields(cls)]
     for key in data:
-        _expect(key in names, f"{prefix}{key}", key, f"a field among {', '.join(names)}")
+        expect(key in names, f"{prefix}{key}", key, f"a field among {', '.join(names)}")
 
 
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     return json.dumps(value)  # TOML's strings, numbers and booleans are JSON's
-
-
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
-    except OSError as error:
-        raise InputError(
-            path, found=error.strerror or str(error), expected="a readable CSV file", fix="correct the path"
-        ) from None

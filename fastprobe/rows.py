@@ -76,6 +76,7 @@ class TaskScore:
     fold_reasons: tuple[str | None, ...]
     fold_alphas: tuple[float, ...]
     fold_residuals: tuple[float, ...]
+    fold_epochs: tuple[int, ...]
     fold_stats: FoldStats
     protocol_name: str
     protocol_hash: str
@@ -115,8 +116,9 @@ SCHEMA = pa.schema(
         _f("q_reason", pa.string(), "why there is no Q", nullable=True),
         _f("fold_scores", _floats, "metric of every fold, null where it failed"),
         _f("fold_reasons", pa.list_(pa.string()), "why a fold failed, null where it did not"),
-        _f("fold_alphas", _floats, "ridge strength used in every fold"),
-        _f("fold_residuals", _floats, "relative float64 residual of every fold's solve"),
+        _f("fold_alphas", _floats, "ridge strength used in every fold; empty for neuco"),
+        _f("fold_residuals", _floats, "relative float64 residual of every fold's solve; empty for neuco"),
+        _f("fold_epochs", _ints, "epoch that gave the score of every fold, 0 if none did (neuco); empty for ridge"),
         _f("fold_n", _ints, "held-out samples of every fold"),
         _f("fold_mean_y", _floats, "mean held-out label (regression)"),
         _f("fold_tss", _floats, "held-out sum of squares about that mean (regression)"),
@@ -133,8 +135,12 @@ SCHEMA = pa.schema(
         _f("device", pa.string(), "cpu or cuda:N with the name of the device"),
         _f("dtype", pa.string(), "precision of the solve"),
         _f("route", pa.string(), "route that solved the folds"),
-        _f("iterations", pa.int64(), "iterations of an iterative route, 0 for a direct one"),
-        _f("residual", pa.float64(), "largest of fold_residuals"),
+        _f(
+            "iterations",
+            pa.int64(),
+            "iterations of an iterative route or optimiser steps of a fold, 0 for a direct route",
+        ),
+        _f("residual", pa.float64(), "largest of fold_residuals; NaN for neuco"),
         _f("n_refactorised", pa.int64(), "folds solved again by a direct factorisation"),
         _f("notes", pa.list_(pa.string()), "what fell back, what was mapped, what surprised"),
         _f("repairs", pa.map_(pa.string(), pa.int64()), "what lenient reading mended, and how often"),

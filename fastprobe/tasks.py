@@ -136,6 +136,8 @@ class Benchmark:
     labelled_ids : ndarray of str
         Ids that have a label in *any* task, before tasks were selected: the rows whose mean and standard deviation
         standardise an embedding.
+    left_out : tuple of str
+        Names of the tasks that :meth:`select` left out, sorted.
 
     Raises
     ------
@@ -145,6 +147,7 @@ class Benchmark:
 
     tasks: tuple[Task, ...]
     labelled_ids: NDArray[np.str_] = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Validate, and sort the tasks."""
@@ -227,7 +230,9 @@ class Benchmark:
                 expected=f"some of {', '.join(self.names)}",
                 fix="correct the names of the tasks",
             )
-        return replace(self, tasks=tuple(task for task in self.tasks if task.name in wanted))
+        kept = tuple(task for task in self.tasks if task.name in wanted)
+        left_out = tuple(sorted({*self.left_out, *self.names} - wanted))
+        return replace(self, tasks=kept, left_out=left_out)
 
 
 def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:

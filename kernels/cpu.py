@@ -1,30 +1,52 @@
 """CPU kernels, compiled by Numba on first use and cached on disk. Twins: :mod:`fastprobe.kernels.reference`.
 
-All release the GIL and work on a range of feature rows (``lo``, ``hi``), so that the backend can run them side by side
-in threads. Ranges of :func:`center_rows` and :func:`set_forward` write different elements; those of :func:`set_adjoint`
-and
-:func:`set_hat` add to all elements of ``out``, so each range needs one of its own.
+All release the GIL, so that the backend can run them side by side in threads.
 
-The set kernels read each feature row once for all the sets that contain it. A tile of the row is centred in a small
-buffer and then used for every (set, column) pair, while the matching tile of the sets' vectors stays in the
-second-level cache. Indices come by row (``start``, ``set_of``, ``slot_of``: compressed rows), because the features are
-much larger than everything else and are streamed once.
+Kernels of the ridge routes work on a range of feature rows (``lo``, ``hi``). Ranges of :func:`center_rows` and
+:func:`set_forward` write different elements; those of :func:`set_adjoint` and :func:`set_hat` add to all elements of
+``out``, so each range needs one of its own. The set kernels read each feature row once for all the sets that contain
+it. A tile of the row is centred in a small buffer and then used for every (set, column) pair, while the matching tile
+of the sets' vectors stays in the second-level cache. Indices come by row (``start``, ``set_of``, ``slot_of``:
+compressed rows), because the features are much larger than everything else and are streamed once.
+
+Kernels of the replay work on one fold, whose steps depend on each other. A step needs the outputs of its rows before
+their gradient, but the gradient of a row needs no other row: four rows at a time are read, multiplied by the weights,
+and added to the gradient while they are in the first-level cache.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba
 import numpy as np
 
-__all__ = ["center_rows", "set_adjoint", "set_forward", "set_hat"]
+__all__ = [
+    "center_rows",
+    "mt19937",
+    "predict_linear",
+    "randperm",
+    "set_adjoint",
+    "set_forward",
+    "set_hat",
+    "train_linear",
+]
 
 TILE = 1024
 ROWS = 128
 _FAST = {"reassoc", "contract", "nsz"}  # sums may be vectorised; NaN and infinity keep their meaning
 
 _compile: Any = numba.njit(nogil=True, cache=True, fastmath=_FAST)
+_exact: Any = numba.njit(nogil=True, cache=True)
+# Division by zero gives infinity, as in NumPy; the check for it would keep loops from being vectorised.
+_float32: Any = numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+
+_N, _M = 624, 397  # size of the state of MT19937, and the distance of its recurrence
+_UPPER, _LOWER, _MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
+
+_BETA1, _BETA2, _DECAY, _EPS = 0.9, 0.999, 0.01, np.float32(1e-8)  # of torch's AdamW
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
 @_compile
@@ -110,3 +132,135 @@ def set_hat(x, mean, start, set_of, slot_of, u, w, out, lo, hi):  # type: ignore
                 target = out[k, q]
                 for j in range(d):
                     target[j] += weight * buffer[j]
+
+
+@_exact
+def _mix(state, i, near, far):  # type: ignore[no-untyped-def]
+    y = (state[i] & _UPPER) | (state[near] & _LOWER)
+    return state[far] ^ (y >> np.uint32(1)) ^ ((y & np.uint32(1)) * _MATRIX)
+
+
+@_exact
+def _twist(state):  # type: ignore[no-untyped-def]
+    for i in range(_N - _M):
+        state[i] = _mix(state, i, i + 1, i + _M)
+    for i in range(_N - _M, _N - 1):
+        state[i] = _mix(state, i, i + 1, i + _M - _N)
+    state[_N - 1] = _mix(state, _N - 1, 0, _M - 1)
+
+
+@_exact
+def mt19937(state, out):  # type: ignore[no-untyped-def]
+    """Draw the next ``out.size`` words of MT19937 and move the state on."""
+    drawn, position = 0, np.int64(state[_N])
+    while drawn < out.size:
+        if position == _N:
+            _twist(state)
+            position = 0
+        count = min(_N - position, out.size - drawn)
+        for i in range(count):
+            y = state[position + i]
+            y ^= y >> np.uint32(11)
+            y ^= (y << np.uint32(7)) & np.uint32(0x9D2C5680)
+            y ^= (y << np.uint32(15)) & np.uint32(0xEFC60000)
+            out[drawn + i] = y ^ (y >> np.uint32(18))
+        drawn += count
+        position += count
+    state[_N] = position
+
+
+@_exact
+def randperm(words, values, out):  # type: ignore[no-untyped-def]
+    """Shuffle ``values`` into ``out`` as ``torch.randperm`` shuffles 0, 1, ... with these words."""
+    n = out.size
+    for i in range(n):
+        out[i] = values[i]
+    for i in range(n - 1):
+        j = i + np.int64(words[i] % np.uint32(n - i))
+        kept = out[i]
+        out[i] = out[j]
+        out[j] = kept
+
+
+@_float32
+def _dot4(x, w, a, b, c, e):  # type: ignore[no-untyped-def]
+    xa, xb, xc, xe = x[a], x[b], x[c], x[e]
+    ya, yb, yc, ye = _ZERO, _ZERO, _ZERO, _ZERO
+    for j in range(x.shape[1]):
+        wj = w[j]
+        ya += xa[j] * wj
+        yb += xb[j] * wj
+        yc += xc[j] * wj
+        ye += xe[j] * wj
+    bias = w[x.shape[1]]
+    return ya + bias, yb + bias, yc + bias, ye + bias
+
+
+@_float32
+def _add4(x, g, a, b, c, e, ra, rb, rc, re):  # type: ignore[no-untyped-def]
+    xa, xb, xc, xe = x[a], x[b], x[c], x[e]
+    for j in range(x.shape[1]):
+        g[j] += ra * xa[j] + rb * xb[j] + rc * xc[j] + re * xe[j]
+    g[x.shape[1]] += ra + rb + rc + re
+
+
+@_float32
+def _slope(output, label, logistic):  # type: ignore[no-untyped-def]
+    if logistic:
+        return _ONE / (_ONE + np.exp(-output)) - label
+    return _TWO * (output - label)
+
+
+@_float32
+def _adamw(w, g, m, v, step, learning_rate):  # type: ignore[no-untyped-def]
+    rate = np.float32(learning_rate / (1.0 - _BETA1**step))
+    root = np.float32(math.sqrt(1.0 - _BETA2**step))
+    shrink = np.float32(1.0 - learning_rate * _DECAY)
+    new1, old2, new2 = np.float32(1.0 - _BETA1), np.float32(_BETA2), np.float32(1.0 - _BETA2)
+    for j in range(w.size):
+        m[j] += new1 * (g[j] - m[j])
+        v[j] = v[j] * old2 + new2 * g[j] * g[j]
+        w[j] = w[j] * shrink - rate * m[j] / (np.sqrt(v[j]) / root + _EPS)
+        g[j] = _ZERO
+
+
+@_float32
+def train_linear(x, rows, y, order, batch_size, learning_rate, logistic, weights, fitted):  # type: ignore[no-untyped-def]
+    """Train one fold: ``weights[e + 1]`` from ``weights[e]`` by one epoch of AdamW over ``order[e]``."""
+    g, m, v = np.zeros_like(weights[0]), np.zeros_like(weights[0]), np.zeros_like(weights[0])
+    w = weights[0].copy()
+    step = 0
+    for epoch in range(order.shape[0]):
+        samples = order[epoch]
+        for start in range(0, samples.size, batch_size):
+            stop = min(samples.size, start + batch_size)
+            share = np.float32(1.0 / (stop - start))
+            for i in range(start, stop, 4):
+                # beyond the end of a batch the last sample stands in, with a slope of 0
+                a, b = samples[i], samples[min(i + 1, stop - 1)]
+                c, e = samples[min(i + 2, stop - 1)], samples[min(i + 3, stop - 1)]
+                ya, yb, yc, ye = _dot4(x, w, rows[a], rows[b], rows[c], rows[e])
+                ra = share * _slope(ya, y[a], logistic)
+                rb = share * _slope(yb, y[b], logistic) if i + 1 < stop else _ZERO
+                rc = share * _slope(yc, y[c], logistic) if i + 2 < stop else _ZERO
+                re = share * _slope(ye, y[e], logistic) if i + 3 < stop else _ZERO
+                _add4(x, g, rows[a], rows[b], rows[c], rows[e], ra, rb, rc, re)
+                if fitted.size:
+                    fitted[epoch, min(i + 3, stop - 1)] = ye
+                    fitted[epoch, min(i + 2, stop - 1)] = yc
+                    fitted[epoch, min(i + 1, stop - 1)] = yb
+                    fitted[epoch, i] = ya
+            step += 1
+            _adamw(w, g, m, v, step, learning_rate)
+        weights[epoch + 1] = w
+
+
+@_float32
+def predict_linear(x, rows, weights, out):  # type: ignore[no-untyped-def]
+    """Outputs of some rows for several weight vectors: every row is read once."""
+    n = rows.size
+    for i in range(0, n, 4):
+        b, c, e = min(i + 1, n - 1), min(i + 2, n - 1), min(i + 3, n - 1)
+        for k in range(weights.shape[0]):
+            ya, yb, yc, ye = _dot4(x, weights[k], rows[i], rows[b], rows[c], rows[e])
+            out[k, i], out[k, b], out[k, c], out[k, e] = ya, yb, yc, ye

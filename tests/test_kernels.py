@@ -94,3 +94,66 @@ def test_backend_products_do_not_depend_on_threads(threads: int, columns: int) -
     wanted = np.zeros_like(forward)
     reference.set_forward(x, design.mean, index.rows, index.sizes, u, wanted)
     assert np.abs(forward - wanted).max() < 1e-10
+
+
+@given(count=st.lists(st.integers(1, 1500), min_size=1, max_size=4), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_mt19937(count: list[int], seed: int) -> None:
+    _, key, position, *_ = np.random.RandomState(seed).get_state(legacy=True)
+    state = np.append(key, position).astype(np.uint32)
+    twin = state.copy()
+    for size in count:
+        found, wanted = np.empty(size, np.uint32), np.empty(size, np.uint32)
+        cpu.mt19937(state, found)
+        reference.mt19937(twin, wanted)
+        assert (found == wanted).all()
+
+
+@given(n=st.integers(1, 300), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_randperm(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, 2**32, n, dtype=np.uint32)
+    values = rng.integers(0, 1000, n).astype(np.int32)
+    found, wanted = np.empty(n, np.int32), np.empty(n, np.int32)
+    cpu.randperm(words, values, found)
+    reference.randperm(words, values, wanted)
+    assert (found == wanted).all()
+    assert (np.sort(found) == np.sort(values)).all()
+
+
+@given(
+    n=st.integers(1, 80), d=st.integers(1, 70), epochs=st.integers(1, 3), batch=st.integers(1, 90),
+    rate=st.sampled_from([1e-4, 1e-2, 0.5]), logistic=st.booleans(), keep=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_train_linear(n, d, epochs, batch, rate, logistic, keep, seed) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n + 3, d)).astype(np.float32)
+    rows = rng.integers(0, n + 3, n)
+    y = (rng.random(n) > 0.5).astype(np.float32)
+    order = np.stack([rng.permutation(n) for _ in range(epochs)]).astype(np.int32)
+    weights = np.zeros((2, epochs + 1, d + 1), np.float32)
+    weights[:, 0] = rng.uniform(-1, 1, d + 1) / np.sqrt(d)
+    fitted = np.zeros((2, *(order.shape if keep else (0, 0))), np.float32)
+    exact, exactly_fitted = weights[0].astype(np.float64), fitted[0].astype(np.float64)
+    reference.train_linear(x.astype(np.float64), rows, y, order, batch, rate, logistic, exact, exactly_fitted)
+    for kernels, w, f in zip((cpu, reference), weights, fitted, strict=True):
+        kernels.train_linear(x, rows, y, order, batch, rate, logistic, w, f)
+    # Both are off the same steps in float64, by the order of their float32 sums; neither by much more than the other.
+    for (found, twin), truth in ((weights, exact), (fitted, exactly_fitted)):
+        room = 10 * np.linalg.norm(twin - truth) + 1e-6 * np.linalg.norm(truth)
+        assert np.linalg.norm(found - truth) <= room
+
+
+@given(n=st.integers(1, 60), d=st.integers(1, 70), k=st.integers(1, 4), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_predict_linear(n: int, d: int, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, d)).astype(np.float32)
+    rows, weights = rng.integers(0, n, n), rng.standard_normal((k, d + 1)).astype(np.float32)
+    found, wanted = np.empty((k, n), np.float32), np.empty((k, n), np.float32)
+    cpu.predict_linear(x, rows, weights, found)
+    reference.predict_linear(x, rows, weights, wanted)
+    size = np.abs(x[rows].astype(np.float64)) @ np.abs(weights[:, :-1].T).astype(np.float64) + np.abs(weights[:, -1])
+    assert (np.abs(found - wanted) <= 2 * (d + 1) * np.finfo(np.float32).eps * size.T).all()

@@ -173,6 +173,29 @@ class Backend(Protocol):
     def eigh(self, a: Array) -> tuple[Array, Array]:
         """Eigenvalues (ascending) and eigenvectors of one symmetric matrix, of which the lower triangle is read."""
 
+    def train_linear(
+        self,
+        x: Array,
+        rows: NDArray[np.int64],
+        y: NDArray[np.float32],
+        order: NDArray[np.int32],
+        initial: NDArray[np.float32],
+        *,
+        batch_size: int,
+        learning_rate: float,
+        logistic: bool,
+        keep_fitted: bool = False,
+    ) -> tuple[Array, Array | None]:
+        """Train K linear probes by AdamW in float32; see :func:`fastprobe.kernels.reference.train_linear`.
+
+        For x of shape (n, d) and float32, rows and y of shape (s,), order of shape (K, E, m) and initial weights of
+        shape (K, d + 1): the weights after every epoch, (K, E, d + 1); and the output of every sample at the time of
+        its step, (K, E, m), if they are to be kept. The result of a probe does not depend on what is done beside it.
+        """
+
+    def predict_linear(self, x: Array, rows: NDArray[np.int64], weights: Array) -> Array:
+        """Outputs ``x[rows[k]] w + bias`` of every weight vector, (K, E, m), for rows (K, m), weights (K, E, d + 1)."""
+
 
 def relative_error(xp: Any, rest: Array, target: Array) -> Array:
     """``|rest| / |target|`` per set, the largest over tasks, for arrays of shape (k, m, t); 0 where both vanish."""

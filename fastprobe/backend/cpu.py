@@ -284,6 +284,36 @@ class CpuBackend:
         with self._wide(len(a)):
             return eigh(a, driver="evd", check_finite=False)
 
+    def train_linear(
+        self,
+        x: Array,
+        rows: NDArray[np.int64],
+        y: NDArray[np.float32],
+        order: NDArray[np.int32],
+        initial: NDArray[np.float32],
+        *,
+        batch_size: int,
+        learning_rate: float,
+        logistic: bool,
+        keep_fitted: bool = False,
+    ) -> tuple[Array, Array | None]:
+        count, epochs, _ = order.shape
+        weights = np.empty((count, epochs + 1, initial.shape[1]), dtype=np.float32)
+        weights[:, 0] = initial
+        fitted = np.empty(order.shape if keep_fitted else (count, 0, 0), dtype=np.float32)
+        self._map(
+            lambda k: cpu.train_linear(
+                x, rows, y, order[k], batch_size, learning_rate, logistic, weights[k], fitted[k]
+            ),
+            range(count),
+        )
+        return weights[:, 1:], fitted if keep_fitted else None
+
+    def predict_linear(self, x: Array, rows: NDArray[np.int64], weights: Array) -> Array:
+        out = np.empty((len(rows), weights.shape[1], rows.shape[1]), dtype=np.float32)
+        self._map(lambda k: cpu.predict_linear(x, rows[k], weights[k], out[k]), range(len(rows)))
+        return out
+
     @contextmanager
     def _wide(self, size: int) -> Iterator[None]:
         """Lend the BLAS all threads for one large matrix; one at a time, because the setting is that of the process."""

@@ -8,7 +8,7 @@ import os
 from fastprobe.backend.base import Backend
 from fastprobe.errors import DeviceError, InputError
 
-__all__ = ["check_device", "get_backend"]
+__all__ = ["check_device", "cores", "get_backend"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,13 +46,13 @@ def get_backend(device: str = "auto", *, threads: int | None = None) -> Backend:
     check_device(device)
     from fastprobe.backend.cpu import CpuBackend
 
-    backend = CpuBackend(threads or _cores())
+    backend = CpuBackend(threads or cores())
     if device == "auto":
         _log.info("device auto: %s (GPU scoring is not part of this version)", backend.device)
     return backend
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use; os.process_cpu_count says it from Python 3.13."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

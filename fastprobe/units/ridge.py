@@ -1,4 +1,4 @@
-"""One submission on its way through the sample groups of a benchmark."""
+"""Ridge on a submission: a unit is a sample group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fastprobe import __version__
 from fastprobe.backend import Backend, Design
 from fastprobe.embeddings import Submission
-from fastprobe.groups import SampleGroup
+from fastprobe.folds import read_assignment
+from fastprobe.groups import SampleGroup, sample_groups
 from fastprobe.metrics import CONSTANT, fold_scores, fold_statistics
 from fastprobe.planner import Shape, choose_route
 from fastprobe.probes.ridge import RidgeProblem, Solution, solve
@@ -25,45 +26,56 @@ from fastprobe.protocol import Protocol
 from fastprobe.qscore import q_score
 from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark, Task
+from fastprobe.units.base import Located, Records
 
-__all__ = ["Unit", "locate"]
+__all__ = ["RidgeScorer"]
 
 _log = logging.getLogger(__name__)
 
-Records = list[list[TaskScore]]
-"""For every protocol, the scores of the tasks of one group."""
 
+class RidgeScorer:
+    """Scores submissions by ridge; see :class:`fastprobe.units.base.Scorer`.
 
-def locate(benchmark: Benchmark, submission: Submission) -> NDArray[np.int64]:
-    """Row of the submission for every labelled id of the benchmark, -1 where it has none; shape (labelled ids,)."""
-    row_of = {sample: row for row, sample in enumerate(submission.ids.tolist())}
-    return np.array([row_of.get(sample, -1) for sample in benchmark.labelled_ids.tolist()], dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """Scores one submission.
-
-    Attributes
+    Parameters
     ----------
     backend : Backend
-    submission : Submission
-    rows_of : ndarray of int64
-        What :func:`locate` returned.
-    protocols : list of Protocol
+    benchmark : Benchmark
+    protocols : sequence of Protocol
         They differ in their fixed strength only.
     route : str or None
         Force a route.
-    dropped : dict of str to int
-        Samples per task that were left out because the submission lacks them.
     """
 
+    def __init__(
+        self, backend: Backend, benchmark: Benchmark, protocols: Sequence[Protocol], route: str | None
+    ) -> None:
+        self._backend, self._route = backend, route
+        self._benchmark = benchmark
+        self._assignment = read_assignment(protocols[0].folds)
+        self._groups = sample_groups(benchmark, protocols[0].folds, self._assignment)
+        self.protocols = list(protocols)
+        self.units = len(self._groups)
+
+    def run(self, located: Located) -> Iterator[Records]:
+        """Score a submission; give the records of each sample group when it is finished."""
+        groups = self._groups
+        if located.benchmark is not self._benchmark:
+            groups = sample_groups(located.benchmark, self.protocols[0].folds, self._assignment)
+        yield from _Unit(self._backend, located, self.protocols, self._route).run(groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """One submission under all protocols."""
+
     backend: Backend
-    submission: Submission
-    rows_of: NDArray[np.int64]
+    located: Located
     protocols: list[Protocol]
     route: str | None
-    dropped: dict[str, int]
+
+    @property
+    def submission(self) -> Submission:
+        return self.located.submission
 
     def run(self, groups: Sequence[SampleGroup]) -> Iterator[Records]:
         """Score all groups, and give the records of each when it is finished.
@@ -78,7 +90,7 @@ class Unit:
 
         def work(i: int) -> Records:
             group = groups[i]
-            rows = self.rows_of[group.positions]
+            rows = self.located.rows_of[group.positions]
             design = self.backend.design(x, rows)
             source = self._gram_source(x, rows, design, group, grams)
             problem = RidgeProblem(self.backend, design, self.backend.asarray(group.y), source)
@@ -106,7 +118,7 @@ class Unit:
         """Square of the scale that standardises: a strength for scaled features, times it, is one for raw features."""
         if not self.protocols[0].standardize:
             return 1.0
-        _, std = self.backend.moments(x, np.sort(self.rows_of[self.rows_of >= 0]))
+        _, std = self.backend.moments(x, self.located.labelled_rows())
         return std * std if std > 0 else 1.0
 
     def _gram_source(
@@ -193,6 +205,7 @@ class Unit:
             fold_reasons=tuple(reasons),
             fold_alphas=tuple(grid[a] for a in chosen),
             fold_residuals=tuple(map(float, error)),
+            fold_epochs=(),
             fold_stats=stats,
             protocol_name=protocol.name,
             protocol_hash=protocol.hash,
@@ -206,12 +219,9 @@ class Unit:
             residual=float(np.nanmax(error)) if not np.isnan(error).all() else float("nan"),
             n_refactorised=int(refactorised.sum()),
             notes=(*task.notes, *self._notes(group, task, solution, int(refactorised.sum()))),
-            repairs={**self.submission.repairs, **self._dropped(task)},
+            repairs=self.located.repairs(task),
             n_missing_labels=task.n_missing,
         )
-
-    def _dropped(self, task: Task) -> dict[str, int]:
-        return {"samples_without_embedding_dropped": self.dropped[task.name]} if task.name in self.dropped else {}
 
     def _notes(self, group: SampleGroup, task: Task, solution: Solution, refactorised: int) -> Iterator[str]:
         scheme = self.protocols[0].folds.scheme

@@ -1,0 +1,69 @@
+"""What every probe does with a submission, as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastprobe.embeddings import Submission
+from fastprobe.protocol import Protocol
+from fastprobe.results import TaskScore
+from fastprobe.tasks import Benchmark, Task
+
+__all__ = ["Located", "Records", "Scorer", "locate"]
+
+Records = list[list[TaskScore]]
+"""For every protocol, the scores of the tasks of one unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """A submission, and where the samples of the benchmark stand in it.
+
+    Attributes
+    ----------
+    submission : Submission
+    benchmark : Benchmark
+        The tasks to score, of the samples that the submission has.
+    rows_of : ndarray of int64
+        What :func:`locate` returned.
+    dropped : mapping of str to int
+        Samples per task that were left out because the submission lacks them.
+    """
+
+    submission: Submission
+    benchmark: Benchmark
+    rows_of: NDArray[np.int64]
+    dropped: Mapping[str, int]
+
+    def labelled_rows(self) -> NDArray[np.int64]:
+        """Rows of the submission with a label in any task, ascending: they standardise the embedding."""
+        return np.sort(self.rows_of[self.rows_of >= 0])
+
+    def repairs(self, task: Task) -> dict[str, int]:
+        """What was mended in embedding and labels of a task."""
+        dropped = {"samples_without_embedding_dropped": self.dropped[task.name]} if task.name in self.dropped else {}
+        return {**self.submission.repairs, **dropped}
+
+
+class Scorer(Interface):
+    """Scores submission after submission on one benchmark, under protocols that are solved together."""
+
+    protocols: list[Protocol]
+    """As the scores carry them."""
+
+    units: int
+    """Pieces of work in a submission, each of which is reported when it is done."""
+
+    def run(self, located: Located) -> Iterator[Records]:
+        """Score a submission; give the records of each unit when it is finished."""
+
+
+def locate(benchmark: Benchmark, submission: Submission) -> NDArray[np.int64]:
+    """Row of the submission for every labelled id of the benchmark, -1 where it has none; shape (labelled ids,)."""
+    row_of = {sample: row for row, sample in enumerate(submission.ids.tolist())}
+    return np.array([row_of.get(sample, -1) for sample in benchmark.labelled_ids.tolist()], dtype=np.int64)
