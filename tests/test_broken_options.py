@@ -35,13 +35,60 @@ OPTIONS: list[tuple[str, list[str]]] = [
     (SCORE + "--alpha nan", ["--alpha", "nan", "a finite number above 0, or auto", "correct --alpha"]),
     (SCORE + "--alpha inf", ["--alpha", "inf", "a finite number above 0, or auto", "correct --alpha"]),
     (SCORE + "--protocol best", ["--protocol", "'best'", "one of ridge", "correct the name"]),
-    (SCORE + "--protocol neuco", ["--protocol", "planned", "one of ridge", "--protocol ridge"]),
+    (SCORE + "--protocol closed-form", ["--protocol", "planned", "one of ridge, neuco", "--protocol ridge"]),
     (SCORE + "--protocol nowhere.toml", ["nowhere.toml", "No such file", "a protocol file", "correct the path"]),
     (SCORE + "--protocol syntax.toml", ["syntax.toml", "not TOML", "a TOML file", "correct that place"]),
     (SCORE + "--protocol field.toml", ["field.toml, strength", "'strength'", "a field among name", "correct strength"]),
     (
         SCORE + "--protocol value.toml",
         ["value.toml, folds.n_folds", "'ten'", "a whole number", "correct folds.n_folds"],
+    ),
+    (SCORE + "--protocol neuco --alpha 3", ["--alpha", "3.0 with neuco", "such as ridge", "leave --alpha out"]),
+    (SCORE + "--protocol neuco --route dual", ["--route", "dual with neuco", "only with ridge", "leave --route out"]),
+    (SCORE + "--protocol neuco --seed 7", ["--seed", "7", "42, NeuCo-Bench's", "correct --seed"]),
+    (SCORE + "--protocol neuco --test-size 0.2", ["--test-size", "0.2", "0.1, NeuCo-Bench's", "correct --test-size"]),
+    (
+        SCORE + "--protocol neuco --groups groups.csv",
+        ["--groups", "'group-shuffle'", "'shuffle', NeuCo-Bench's", "correct --groups"],
+    ),
+    (SCORE + "--protocol neuco --split split.csv", ["--split", "'fixed'", "'shuffle', NeuCo-B", "correct --split"]),
+    (SCORE + "--compare neuco", ["--compare", "'neuco'", "two or more protocols", "--compare neuco,ridge"]),
+    (SCORE + "--compare neuco,,ridge", ["--compare", "'neuco,,ridge'", "two or more", "--compare neuco,ridge"]),
+    (SCORE + "--compare neuco,best", ["--compare", "'best'", "one of ridge, neuco", "correct the name"]),
+    (SCORE + "--compare neuco,nowhere.toml", ["nowhere.toml", "No such file", "a protocol file", "correct the path"]),
+    (
+        SCORE + "--compare ridge,ridge",
+        ["--compare", "ridge and ridge, which are the same", "different", "leave one out"],
+    ),
+    (
+        SCORE + "--compare ridge,strong.toml",
+        ["--compare", "ridge and strong.toml, which are both named 'ridge'", "different names", "name = ..."],
+    ),
+    (
+        SCORE + "--compare ridge,strong.toml --alpha 5",
+        ["--compare", "ridge and strong.toml, which are the same", "different protocols", "leave one out"],
+    ),
+    (
+        SCORE + "--compare neuco,ridge --protocol ridge",
+        ["--compare", "both --protocol and --compare", "one of them", "leave --protocol out"],
+    ),
+    (
+        SCORE + "--compare neuco,ridge --route direct",
+        ["--route", "direct with --compare", "only with one protocol", "leave --route out"],
+    ),
+    (
+        SCORE + "--compare neuco,neuco-independent --alpha 3",
+        ["--alpha", "3.0 with neuco, neuco-independent", "such as ridge", "leave --alpha out"],
+    ),
+    (SCORE + "--compare neuco,ridge --alpha 0", ["--alpha", "0.0", "a finite number above 0", "correct --alpha"]),
+    (
+        SCORE + "--compare ridge,neuco --fold-scheme kfold",
+        ["--fold-scheme", "'kfold'", "'shuffle', NeuCo-Bench's", "correct --fold-scheme"],
+    ),
+    (SCORE + "--compare neuco,ridge --rank best", ["--rank", "'best'", "one of neuco, mean, uniform", "--rank neuco"]),
+    (
+        SCORE + "--rank mean",
+        ["--rank", "mean without --compare", "where protocols are compared", "fastprobe leaderboard"],
     ),
     (SCORE + "--tasks height,depth", ["--tasks", "'depth'", "height, ships, width", "correct the names"]),
     (SCORE + "--tasks height,,width", ["--tasks", "'height,,width'", "names of tasks", "--tasks crops,clouds"]),
@@ -117,6 +164,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "sides.csv", "id,split", ((f"s{i:03d}", "left") for i in range(60)))
     (folder / "syntax.toml").write_text("alpha = = 3\n")
     (folder / "field.toml").write_text("strength = 3.0\n")
+    (folder / "strong.toml").write_text("alpha = 9.0\n")
     (folder / "value.toml").write_text('[folds]\nn_folds = "ten"\n')
     (folder / "good.json").write_text(table(regression_row("a")).to_json())
     mixed = table(regression_row("a"), regression_row("b", protocol_hash="another"))

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from fastprobe.errors import InputError
-from fastprobe.protocol import PLANNED, FoldSpec, Protocol
+from fastprobe.protocol import PLANNED, PROTOCOLS, FoldSpec, Protocol
+from fastprobe.specs import ReplaySpec
+
+NEUCO = Protocol.named("neuco")
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
@@ -19,6 +22,9 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         Protocol(),
         Protocol(name='odd "name"', alpha="auto", alpha_grid=(1e-5, 3.0), inner_folds=6, standardize=False, eps=0.1),
         Protocol(folds=FoldSpec("group-kfold", n_folds=7, seed=1, file=str(groups)), max_failed=0.0),
+        *map(Protocol.named, PROTOCOLS),
+        NEUCO.with_options(folds=3).bound_to([("a", 20), ('odd "task"', 30)]),
+        replace(NEUCO, standardize=False, replay=ReplaySpec(2, 16, 0.1, False, 128, store_probes=True)),
     ):
         file.write_text(protocol.to_toml())
         assert Protocol.from_toml(file) == protocol
@@ -54,6 +60,46 @@ def test_hash_follows_what_decides_a_score(tmp_path: Path) -> None:
 def test_hash_is_stable() -> None:
     """The hash is written into score tables: it may change only together with the version of the protocol."""
     assert Protocol().hash == "ca10a733fc00695f"
+
+    assert NEUCO.hash == "9b691c21d22ee3d1"
+
+
+def test_hash_of_a_replay_follows_what_decides_it() -> None:
+    def with_replay(**options) -> Protocol:
+        return replace(NEUCO, replay=replace(NEUCO.replay, **options))
+
+    others = [
+        Protocol(),
+        Protocol.named("neuco-independent"),
+        NEUCO.with_options(folds=10),
+        replace(NEUCO, standardize=False),
+        with_replay(epochs=11),
+        with_replay(batch_size=32),
+        with_replay(learning_rate=0.01),
+        with_replay(normalize_labels=False),
+        with_replay(embedding_dim=1024),
+        with_replay(store_probes=True),
+        NEUCO.bound_to([("a", 20)]),
+        NEUCO.bound_to([("a", 20), ("b", 30)]),
+        NEUCO.bound_to([("b", 30), ("a", 20)]),
+        NEUCO.bound_to([("a", 21), ("b", 30)]),
+    ]
+    assert len({NEUCO.hash, *(p.hash for p in others)}) == len(others) + 1
+    assert NEUCO.bound_to([("a", 20)]).bound_to([("b", 30)]) == NEUCO.bound_to([("a", 20)])
+    independent = Protocol.named("neuco-independent")
+    assert independent.bound_to([("a", 20)]) == independent
+    assert Protocol().bound_to([("a", 20)]) == Protocol()
+
+
+def test_fields_of_another_probe_are_refused() -> None:
+    for options in ({"alpha": 1.0}, {"max_failed": 0.1}, {"inner_folds": 5}, {"alpha_grid": (1.0,)}):
+        with pytest.raises(InputError, match="does not use it"):
+            Protocol(probe="neuco", **options)
+    with pytest.raises(InputError, match=r"no \[replay\] table"):
+        Protocol(replay=ReplaySpec())
+    for spec in (FoldSpec("kfold"), FoldSpec(seed=1), FoldSpec(test_size=0.2)):
+        with pytest.raises(InputError, match="NeuCo-Bench's"):
+            Protocol(probe="neuco", folds=spec)
 
 
 @pytest.mark.parametrize("name", PLANNED)
@@ -94,6 +140,33 @@ def test_planned_names_say_so(name: str) -> None:
         ('[folds]\nfile = "groups.csv"', "folds.file"),
         ("[folds]\nk = 3", "folds.k"),
         ("alpha = ", "TOML"),
+        ("[replay]\nepochs = 3", "replay"),
+        ('probe = "neuco"\nreplay = 3', "replay"),
+        ('probe = "neuco"\nalpha = 3.0', "alpha"),
+        ('probe = "neuco"\n[folds]\nscheme = "kfold"', "folds.scheme"),
+        *(
+            (f'probe = "neuco"\n[replay]\n{name} = {value}', f"replay.{name}")
+            for name, value in (
+                ("epochs", "0"),
+                ("epochs", "1.5"),
+                ("batch_size", "0"),
+                ("batch_size", '"64"'),
+                ("learning_rate", "0"),
+                ("learning_rate", "inf"),
+                ("learning_rate", "true"),
+                ("normalize_labels", "1"),
+                ("embedding_dim", "0"),
+                ("embedding_dim", "70000"),
+                ("stream", '"own"'),
+                ("store_probes", '"no"'),
+                ("tasks", "[]"),
+                ("tasks", '[["a", 20], ["a", 30]]'),
+                ("tasks", '["a"]'),
+                ("tasks", '[["a", 1]]'),
+                ("momentum", "0.9"),
+            )
+        ),
+        ('probe = "neuco"\n[replay]\nstream = "independent"\ntasks = [["a", 20]]', "replay.tasks"),
     ],
 )
 def test_wrong_fields_name_file_and_field(tmp_path: Path, text: str, where: str) -> None:

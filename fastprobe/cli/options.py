@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fastprobe.cli.values import Device, Format, Rank, ReportFormat, Route, a_number, a_strength, a_whole_number, one_of
-from fastprobe.protocol import FOLD_SCHEMES
+from fastprobe.protocol import FOLD_SCHEMES, PROTOCOLS
 
 _FOLDS: dict[str, Any] = {"rich_help_panel": "Folds"}
 _PROTOCOL: dict[str, Any] = {"rich_help_panel": "Protocol"}
@@ -37,12 +37,24 @@ RouteChoice = Annotated[
         "--route",
         metavar="NAME",
         parser=one_of("--route", Route),
-        help="How folds are solved: auto, direct, downdate, iterate or dual. All give the same scores.",
+        help="How ridge folds are solved: auto, direct, downdate, iterate or dual. All give the same scores.",
     ),
 ]
 
-ProtocolName = Annotated[
-    str, typer.Option("--protocol", metavar="NAME|FILE", help="ridge, or a .toml file.", **_PROTOCOL)
+_PROTOCOL_NAMES = f"{', '.join(PROTOCOLS)}, or a .toml file."
+ProtocolName = Annotated[str, typer.Option("--protocol", metavar="NAME|FILE", help=_PROTOCOL_NAMES, **_PROTOCOL)]
+ProtocolChoice = Annotated[
+    str | None,
+    typer.Option("--protocol", metavar="NAME|FILE", help=_PROTOCOL_NAMES, show_default="ridge", **_PROTOCOL),
+]
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="A,B",
+        help="Score by several protocols and show how much they agree with the first, for example neuco,ridge.",
+        **_PROTOCOL,
+    ),
 ]
 Alpha = Annotated[
     Any,
@@ -50,19 +62,19 @@ Alpha = Annotated[
         "--alpha",
         metavar="FLOAT|auto",
         parser=a_strength,
-        help="Ridge penalty (100 in the protocol ridge); auto chooses it inside the training rows of each fold.",
+        help="Penalty of ridge (built in: 100); auto chooses it inside the training rows of each fold.",
         **_PROTOCOL,
     ),
 ]
 NFolds = Annotated[
     int | None,
     typer.Option(
-        "--folds", metavar="N", parser=a_whole_number("--folds", 40), help="Retraining folds (40 in ridge).", **_FOLDS
+        "--folds", metavar="N", parser=a_whole_number("--folds", 40), help="Retraining folds (built in: 40).", **_FOLDS
     ),
 ]
 FoldSchemeName = Annotated[
     str | None,
-    typer.Option("--fold-scheme", metavar="NAME", help=f"{', '.join(FOLD_SCHEMES)} (shuffle in ridge).", **_FOLDS),
+    typer.Option("--fold-scheme", metavar="NAME", help=f"{', '.join(FOLD_SCHEMES)} (built in: shuffle).", **_FOLDS),
 ]
 Groups = Annotated[
     Path | None,
@@ -85,7 +97,7 @@ Split = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", metavar="N", parser=a_whole_number("--seed", 42), help="Seed of the folds (42 in ridge).", **_FOLDS
+        "--seed", metavar="N", parser=a_whole_number("--seed", 42), help="Seed of the folds (built in: 42).", **_FOLDS
     ),
 ]
 TestSize = Annotated[
@@ -94,7 +106,7 @@ TestSize = Annotated[
         "--test-size",
         metavar="SHARE",
         parser=a_number("--test-size", 0.1),
-        help="Share held out by shuffle schemes (0.1 in ridge).",
+        help="Share held out by shuffle schemes (built in: 0.1).",
         **_FOLDS,
     ),
 ]
@@ -106,6 +118,17 @@ RankChoice = Annotated[
         metavar="neuco|mean|uniform",
         parser=one_of("--rank", Rank),
         help="Ranks weighted by the spread of Q; mean Q; or ranks with equal weights.",
+    ),
+]
+CompareRank = Annotated[
+    Rank | None,
+    typer.Option(
+        "--rank",
+        metavar="neuco|mean|uniform",
+        parser=one_of("--rank", Rank),
+        help="Rule of the places that --compare shows.",
+        show_default="neuco",
+        **_PROTOCOL,
     ),
 ]
 FormatChoice = Annotated[

@@ -1,4 +1,4 @@
-"""The protocol that the options of a command describe together."""
+"""The protocols that the options of a command describe together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from fastprobe.cli.values import as_options
 from fastprobe.errors import InputError
 from fastprobe.protocol import FOLD_SCHEMES, FoldSpec, Protocol
 
-__all__ = ["build_protocol"]
+__all__ = ["build_protocol", "build_protocols"]
 
 _OPTION_OF = {
     "alpha": "--alpha",
     "folds.n_folds": "--folds",
-    "folds.scheme": "--fold-scheme",
     "folds.seed": "--seed",
     "folds.test_size": "--test-size",
 }
@@ -43,6 +42,8 @@ def build_protocol(
         If an option is out of its range, or contradicts another one.
     """
     protocol = Protocol.load(name)
+    if alpha is not None:
+        _require_strength(alpha, [protocol])
     spec = protocol.folds
     scheme = _scheme(spec, scheme, groups, split)
     changes: dict[str, Any] = {"scheme": scheme, "file": _fold_file(spec, scheme, groups, split)}
@@ -54,8 +55,73 @@ def build_protocol(
         if value is not None:
             _require_use(option, value, scheme, users)
             changes[key] = value
-    with as_options(_OPTION_OF):
+    of_scheme = "--split" if split is not None else "--groups" if groups is not None else "--fold-scheme"
+    with as_options({**_OPTION_OF, "folds.scheme": of_scheme}):
         return protocol.with_options(alpha=alpha, spec=replace(spec, **changes))
+
+
+def build_protocols(compare: str, *, alpha: float | str | None = None, **settings: Any) -> list[Protocol]:
+    """Return the protocols that ``--compare`` lists, each changed by the options that are given.
+
+    Options of the folds apply to all of them, `alpha` to those that have a strength.
+
+    Parameters
+    ----------
+    compare : str
+        Names or ``.toml`` files with commas between them, the reference first.
+    alpha, **settings
+        As in :func:`build_protocol`.
+
+    Raises
+    ------
+    InputError
+        If fewer than two are listed, two are the same or have the same name, or an option does not suit all of them.
+    """
+    entries = [entry.strip() for entry in compare.split(",")]
+    if len(entries) < 2 or "" in entries:
+        raise InputError(
+            "--compare",
+            found=repr(compare),
+            expected="two or more protocols, names or .toml files with commas between them",
+            fix="write for example --compare neuco,ridge",
+        )
+    with as_options({"--protocol": "--compare"}):
+        named = [Protocol.load(entry) for entry in entries]
+    if alpha is not None:
+        _require_strength(alpha, named)
+    protocols = [
+        build_protocol(entry, alpha=alpha if protocol.probe == "ridge" else None, **settings)
+        for entry, protocol in zip(entries, named, strict=True)
+    ]
+    _require_different(entries, protocols)
+    return protocols
+
+
+def _require_strength(alpha: float | str, protocols: Sequence[Protocol]) -> None:
+    if not any(protocol.probe == "ridge" for protocol in protocols):
+        raise InputError(
+            "--alpha",
+            found=f"{alpha} with {', '.join(protocol.name for protocol in protocols)}",
+            expected="--alpha only with a protocol that has a strength, such as ridge",
+            fix="leave --alpha out",
+        )
+
+
+def _require_different(entries: Sequence[str], protocols: Sequence[Protocol]) -> None:
+    for i, protocol in enumerate(protocols):
+        for entry, before in zip(entries[:i], protocols[:i], strict=True):
+            if protocol.hash == before.hash:
+                found = f"{entry} and {entries[i]}, which are the same protocol"
+            elif protocol.name == before.name:
+                found = f"{entry} and {entries[i]}, which are both named {protocol.name!r}"
+            else:
+                continue
+            raise InputError(
+                "--compare",
+                found=found,
+                expected="different protocols with different names",
+                fix="leave one out, or give it another name = ... in its file",
+            )
 
 
 def _scheme(spec: FoldSpec, scheme: str | None, groups: Path | None, split: Path | None) -> str:

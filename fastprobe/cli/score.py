@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastprobe.cli import options
 from fastprobe.cli.log import remarks
-from fastprobe.cli.output import Output
+from fastprobe.cli.output import Layout, Output, View
 from fastprobe.cli.progress import DelayedBar
-from fastprobe.cli.protocol import build_protocol
-from fastprobe.cli.values import Device, Route, as_options, names
+from fastprobe.cli.protocol import build_protocol, build_protocols
+from fastprobe.cli.values import Device, Rank, Route, as_options, names
 from fastprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from fastprobe.protocol import Protocol
+    from fastprobe.results import Scores
 
 __all__ = ["score"]
 
@@ -28,7 +32,9 @@ def score(
     ids: options.Ids = None,
     device: options.DeviceChoice = Device.AUTO,
     route: options.RouteChoice = Route.AUTO,
-    protocol: options.ProtocolName = "ridge",
+    protocol: options.ProtocolChoice = None,
+    compare: options.Compare = None,
+    rank: options.CompareRank = None,
     alpha: options.Alpha = None,
     folds: options.NFolds = None,
     fold_scheme: options.FoldSchemeName = None,
@@ -42,16 +48,21 @@ def score(
 ) -> None:
     """Score one or more submissions on every task and print their Q-scores."""
     output = Output.plan(format_, out, quiet=quiet)
-    chosen = build_protocol(
-        protocol,
-        alpha=alpha,
-        folds=folds,
-        scheme=fold_scheme,
-        groups=groups,
-        split=split,
-        seed=seed,
-        test_size=test_size,
-    )
+    require_meaning(compare, protocol=protocol, rank=rank, route=route)
+    settings: dict[str, Any] = {
+        "alpha": alpha,
+        "folds": folds,
+        "scheme": fold_scheme,
+        "groups": groups,
+        "split": split,
+        "seed": seed,
+        "test_size": test_size,
+    }
+    if compare is None:
+        protocols = [build_protocol(protocol or "ridge", **settings)]
+        require_routes(route, protocols[0])
+    else:
+        protocols = build_protocols(compare, **settings)
     task_names = None if tasks is None else names(tasks)
     require_distinct(submissions)
 
@@ -59,23 +70,71 @@ def score(
 
     reading = ReadAhead(submissions, ids=ids, lenient=lenient)  # starts now, while labels and libraries are loaded
 
-    from fastprobe.cli.tables import score_layout
-    from fastprobe.engine import score as score_all
+    from fastprobe import engine
     from fastprobe.tasks import Benchmark
 
     with as_options({"tasks": "--tasks"}):
         benchmark = Benchmark.from_folder(labels, tasks=task_names, lenient=lenient)
     with remarks(quiet=quiet), DelayedBar(quiet=quiet) as bar:
-        scores = score_all(
-            reading,
-            benchmark,
-            protocol=chosen,
-            device=device.value,
-            route=None if route is Route.AUTO else route.value,
-            lenient=lenient,
-            progress=bar,
+        common: dict[str, Any] = {"device": device.value, "lenient": lenient, "progress": bar}
+        if compare is None:
+            forced = None if route is Route.AUTO else route.value
+            tables = [engine.score(reading, benchmark, protocol=protocols[0], route=forced, **common)]
+        else:
+            tables = engine.score_protocols(reading, benchmark, protocols=protocols, **common)
+    output.emit(*(scored(tables[0]) if compare is None else compared(tables, rank or Rank.NEUCO)))
+
+
+def scored(scores: Scores) -> tuple[View, Layout]:
+    """Return the views of a score table."""
+    from fastprobe.cli.tables import score_layout
+
+    return scores, partial(score_layout, scores)
+
+
+def compared(tables: Sequence[Scores], rank: Rank) -> tuple[View, Layout]:
+    """Return the views of the scores of several protocols."""
+    from fastprobe.agreement import compare_protocols
+    from fastprobe.cli.agreement_tables import agreement_layout
+
+    agreement = compare_protocols(tables, rank=rank.value)
+    return agreement, partial(agreement_layout, agreement)
+
+
+def require_meaning(compare: str | None, *, protocol: str | None, rank: Rank | None, route: Route) -> None:
+    """Raise InputError if an option has no meaning with ``--compare``, or without it."""
+    if compare is None and rank is not None:
+        raise InputError(
+            "--rank",
+            found=f"{rank} without --compare",
+            expected="--rank only where protocols are compared",
+            fix="add --compare, or rank what --out wrote with fastprobe leaderboard",
         )
-    output.emit(scores, partial(score_layout, scores))
+    if compare is not None and protocol is not None:
+        raise InputError(
+            "--compare",
+            found="both --protocol and --compare",
+            expected="one of them",
+            fix=f"leave --protocol out; --compare {protocol},... makes it the reference",
+        )
+    if compare is not None and route is not Route.AUTO:
+        raise InputError(
+            "--route",
+            found=f"{route} with --compare",
+            expected="--route only with one protocol",
+            fix="leave --route out",
+        )
+
+
+def require_routes(route: Route, protocol: Protocol) -> None:
+    """Raise InputError if a route is forced on a protocol that has none."""
+    if route is not Route.AUTO and protocol.probe != "ridge":
+        raise InputError(
+            "--route",
+            found=f"{route} with {protocol.name}, which is trained in one way only",
+            expected="--route only with ridge",
+            fix="leave --route out",
+        )
 
 
 def require_distinct(paths: Sequence[Path]) -> None:

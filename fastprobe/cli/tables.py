@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -21,11 +22,22 @@ if TYPE_CHECKING:
     from fastprobe.results import Scores
     from fastprobe.rows import TaskScore
 
-__all__ = ["diagnosis_layout", "leaderboard_layout", "report_layout", "score_layout"]
+__all__ = [
+    "Footnotes",
+    "diagnosis_layout",
+    "leaderboard_layout",
+    "new_table",
+    "number",
+    "protocol_title",
+    "remark_counts",
+    "report_layout",
+    "score_layout",
+]
 
 _NAME_WIDTH = 24
 _MAX_MATRIX = 24
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")  # not the digits in names
 
 
 class Footnotes:
@@ -69,14 +81,16 @@ def score_layout(scores: Scores, width: int) -> Iterator[RenderableType]:
     width : int
         Columns of the screen.
     """
-    notes = Footnotes()
-    common = _common_notes(scores)
+    notes, wording = Footnotes(), _wordings(note for row in scores for note in row.notes)
+    common = _common_notes(scores, wording)
     yield Text(printable(_title(scores)), style="bold")
     if len(scores.submissions) == 1:
         yield ""
-        yield _single(scores, notes, common)
+        yield _single(scores, lambda row: notes.mark(_remarks(row, wording, common)))
     else:
-        cells = {(row.task, row.submission): number(row.q, 2) + notes.mark(_remarks(row, common)) for row in scores}
+        cells = {
+            (row.task, row.submission): number(row.q, 2) + notes.mark(_remarks(row, wording, common)) for row in scores
+        }
         means = {name: number(mean, 2) for name, mean in scores.mean_qs().items()}
         for block in _matrix("Q of each task", scores.tasks, scores.submissions, cells, means, width):
             yield ""
@@ -127,24 +141,33 @@ def leaderboard_layout(board: Leaderboard, width: int) -> Iterator[RenderableTyp
         yield table
 
 
+def protocol_title(protocol: Mapping[str, Any]) -> str:
+    """Return what decides a score in a few words, from what :meth:`Protocol.to_dict` gives."""
+    folds, replay = protocol.get("folds", {}), protocol.get("replay")
+    parts = [f"protocol {protocol.get('name')}"]
+    if replay is None:
+        alpha = protocol.get("alpha")
+        parts.append(f"alpha {alpha if isinstance(alpha, str) else format(alpha, 'g')}")
+    else:
+        parts += [f"{replay['epochs']} epochs", f"batch {replay['batch_size']}"]
+        parts.append(f"learning rate {replay['learning_rate']:g}")
+    return ", ".join([*parts, f"{folds.get('n_folds')} folds ({folds.get('scheme')})"])
+
+
 def _title(scores: Scores) -> str:
-    protocol: Any = scores.protocol
-    folds = protocol.get("folds", {})
-    alpha = protocol.get("alpha")
-    parts = [f"protocol {protocol.get('name')}", f"alpha {alpha if isinstance(alpha, str) else format(alpha, 'g')}"]
-    parts.append(f"{folds.get('n_folds')} folds ({folds.get('scheme')})")
+    title = protocol_title(scores.protocol)
     if len(scores.submissions) == 1:
         row = scores.rows[0]
-        return f"{row.submission} ({row.n_features} dimensions): {', '.join(parts)}"
-    return ", ".join(parts)
+        return f"{row.submission} ({row.n_features} dimensions): {title}"
+    return title
 
 
-def _single(scores: Scores, notes: Footnotes, common: Sequence[str]) -> Table:
+def _single(scores: Scores, marks: Callable[[TaskScore], str]) -> Table:
     table = new_table()
     for header in ("Task", "Metric", "Samples", "Mean", "Std", "Q"):
         table.add_column(header, justify="left" if header in ("Task", "Metric") else "right", overflow="fold")
     for row in sorted(scores, key=lambda r: r.task):
-        task = Text(printable(row.task) + notes.mark(_remarks(row, common)))
+        task = Text(printable(row.task) + marks(row))
         statistics = number(row.mean, 4), number(row.std, 4), number(row.q, 2)
         table.add_row(task, row.metric.upper(), str(row.n_samples), *statistics)
     table.add_section()
@@ -191,13 +214,41 @@ def _blocks(names: Sequence[str], sizes: dict[str, int], room: int) -> Iterator[
         yield block
 
 
-def _common_notes(scores: Scores) -> list[str]:
+def remark_counts(scores: Scores) -> Counter[str]:
+    """Return every remark on the scores of a table, and the number of scores that it is about."""
+    remarks = [[*_remarks(row, {}, ())] for row in scores]
+    wording = _wordings(text for of_row in remarks for text in of_row)
+    return Counter(text for of_row in remarks for text in dict.fromkeys(wording[remark] for remark in of_row))
+
+
+def _common_notes(scores: Scores, wording: Mapping[str, str]) -> list[str]:
     """Return the notes that every row carries: they are about the whole table."""
-    counts = Counter(note for row in scores for note in dict.fromkeys(row.notes))
-    return [note for note, count in counts.items() if count == len(scores) > 1]
+    counts = Counter(text for row in scores for text in dict.fromkeys(wording[note] for note in row.notes))
+    return [text for text, count in counts.items() if count == len(scores) > 1]
 
 
-def _remarks(row: TaskScore, common: Sequence[str]) -> Iterator[str]:
+def _wordings(texts: Iterable[str]) -> dict[str, str]:
+    """How each text is shown: those that differ only in numbers after a colon as one, with the range of each number."""
+    alike: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        head, colon, detail = text.partition(": ")
+        alike.setdefault(head + colon + _NUMBER.sub("#", detail), []).append(text)
+    return {text: _in_ranges(group) for group in alike.values() for text in group}
+
+
+def _in_ranges(alike: Sequence[str]) -> str:
+    details = [text.partition(": ")[2] for text in alike]
+    ranges = iter([_range(column) for column in zip(*map(_NUMBER.findall, details), strict=True)])
+    head, colon, detail = alike[0].partition(": ")
+    return head + colon + _NUMBER.sub(lambda _: next(ranges), detail)
+
+
+def _range(numbers: Sequence[str]) -> str:
+    low, high = min(numbers, key=float), max(numbers, key=float)
+    return low if low == high else f"{low} to {high}"
+
+
+def _remarks(row: TaskScore, wording: Mapping[str, str], common: Sequence[str]) -> Iterator[str]:
     if row.q_reason is not None:
         yield f"no Q: {row.q_reason}"
     if row.n_failed:
@@ -208,7 +259,7 @@ def _remarks(row: TaskScore, common: Sequence[str]) -> Iterator[str]:
         yield f"{row.n_missing_labels} rows without a label"
     if row.repairs:
         yield "repaired: " + ", ".join(f"{name} {count}" for name, count in row.repairs.items())
-    yield from (note for note in row.notes if note not in common)
+    yield from (text for note in row.notes if (text := wording.get(note, note)) not in common)
 
 
 def report_layout(report: Report, width: int) -> Iterator[RenderableType]:
