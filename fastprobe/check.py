@@ -22,6 +22,7 @@ from fastprobe.folds import make_folds, read_assignment
 from fastprobe.metrics import CONSTANT
 from fastprobe.planner import Shape, choose_route, estimate
 from fastprobe.protocol import Protocol
+from fastprobe.specs import ReplaySpec
 from fastprobe.tasks import Benchmark, Task
 
 __all__ = ["Finding", "Report", "check", "check_files"]
@@ -259,7 +260,8 @@ def _ids(submission: Submission, benchmark: Benchmark) -> Iterator[Finding]:
 
 def _memory(submission: Submission, benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
     """Estimate what the largest task needs: the values as they are and in float64, and what the solver works on."""
-    if not benchmark.tasks:
+    if protocol.replay is not None:
+        yield from _replay_memory(submission, benchmark, protocol, protocol.replay)
         return
     n, d = max(len(task.y) for task in benchmark.tasks), submission.x.shape[1]
     spec = protocol.folds
@@ -268,6 +270,19 @@ def _memory(submission: Submission, benchmark: Benchmark, protocol: Protocol) ->
     route = choose_route(shape).route
     needed = submission.x.nbytes + 8 * n * d + estimate(shape, route).bytes
     message = f"about {needed / 2**20:.0f} MiB to score the largest task ({n} samples, route {route})"
+    yield Finding("info", "memory", submission.name, message)
+
+
+def _replay_memory(
+    submission: Submission, benchmark: Benchmark, protocol: Protocol, spec: ReplaySpec
+) -> Iterator[Finding]:
+    n, d = submission.x.shape
+    if spec.embedding_dim is not None and spec.embedding_dim < d:
+        message = f"{d} dimensions, and the protocol pads to {spec.embedding_dim}"
+        yield Finding("error", "embedding-dim", submission.name, message, "raise embedding_dim, or leave it out")
+    drawn = sum(len(task.y) for task in benchmark.tasks) * protocol.folds.n_folds * spec.epochs
+    needed = submission.x.nbytes + 3 * 4 * n * (spec.embedding_dim or d) + 4 * drawn
+    message = f"about {needed / 2**20:.0f} MiB: the embedding, standardised copies, and the order of {drawn:,} samples"
     yield Finding("info", "memory", submission.name, message)
 
 
@@ -301,7 +316,9 @@ def _folds(task: Task, protocol: Protocol, assignment: Any) -> Iterator[Finding]
         return
     held_out = [task.y[rows] for rows in folds.held_out]
     failing = sum(bool(y.min() == y.max()) for y in held_out)
-    if failing:
+    if protocol.probe == "neuco":
+        yield from _by_convention(task, failing, len(folds))
+    elif failing:
         message = f"{failing} of {len(folds)} folds have no score: {CONSTANT[task.kind]}"
         no_q = failing > protocol.max_failed * len(folds)
         message += f"; more than {protocol.max_failed:.0%}, so the task has no Q" if no_q else ""
@@ -316,3 +333,18 @@ def _folds(task: Task, protocol: Protocol, assignment: Any) -> Iterator[Finding]
         if 0 < few < 5:
             message = f"some fold holds out {few} samples of its rarer class: its F1 is coarse"
             yield Finding("info", "rare-class", where, message)
+
+
+def _by_convention(task: Task, constant: int, n_folds: int) -> Iterator[Finding]:
+    """Say what NeuCo-Bench refuses, or scores by a convention."""
+    from fastprobe.probes.neuco import ReplayTask, normalized
+
+    where = f"task {task.name}"
+    try:
+        ReplayTask(task.name, task.kind, np.arange(len(task.y)), normalized(task.y))
+    except InputError as error:
+        yield Finding("error", "labels", where, f"found {error.found}; expected {error.expected}", error.fix)
+    if constant:
+        what = "R2 is 0 or 1" if task.kind == "regression" else "F1 tells little"
+        message = f"{constant} of {n_folds} folds hold out labels that are all the same: {what} there"
+        yield Finding("warning", "constant-folds", where, message, "use a task with more varied labels")

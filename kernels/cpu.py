@@ -152,7 +152,7 @@ def _twist(state):  # type: ignore[no-untyped-def]
 @_exact
 def mt19937(state, out):  # type: ignore[no-untyped-def]
     """Draw the next ``out.size`` words of MT19937 and move the state on."""
-    drawn, position = 0, np.int64(state[_N])
+    drawn, position = 0, int(state[_N])
     while drawn < out.size:
         if position == _N:
             _twist(state)

@@ -101,7 +101,7 @@ def mt19937(state: Words, out: Words) -> None:
     out : ndarray of uint32, shape (count,)
     """
     generator = np.random.RandomState()
-    generator.set_state(("MT19937", state[:624], int(state[624])))
+    generator.set_state(("MT19937", state[:624], int(state[624]), 0, 0.0))
     out[:] = generator.randint(0, 2**32, size=out.size, dtype=np.uint32)
     _, key, position, *_ = generator.get_state(legacy=True)
     state[:624], state[624] = key, position

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastprobe.check import Report, check, check_files
 from fastprobe.cli import app
 from fastprobe.embeddings import Submission
 from fastprobe.protocol import FoldSpec, Protocol
+from fastprobe.specs import ReplaySpec
 from fastprobe.tasks import Benchmark, Task
 
 N, D = 50, 4
@@ -222,3 +224,32 @@ def test_real_submissions_are_ready(data, name, remark):
     report = check_files(data / benchmark / "submissions" / f"{submission}.npz", data / benchmark / "labels")
     assert report.ok, [f for f in report.findings if f.level == "error"]
     assert remark in found(report, "info")
+
+
+# --- protocol neuco --------------------------------------------------------------------------------------------------
+
+
+def test_neuco_names_what_it_refuses_and_scores_by_convention() -> None:
+    rng = np.random.default_rng(0)
+    ids = [f"s{i}" for i in range(40)]
+    submission = Submission.from_arrays("s", ids, rng.standard_normal((40, 5)).astype(np.float32))
+    one_differs = np.zeros(40)
+    one_differs[7] = 1.0
+    bench = Benchmark.from_tasks(
+        [
+            Task.from_arrays("few", "regression", ids[:10], rng.random(10)),
+            Task.from_arrays("flat", "regression", ids, one_differs),
+            Task.from_arrays("fine", "regression", ids, rng.random(40)),
+        ]
+    )
+    protocol = Protocol.named("neuco")
+    found = [(f.level, f.code, f.where) for f in check(submission, bench, protocol).findings]
+    assert ("error", "labels", "task few") in found
+    assert ("warning", "constant-folds", "task flat") in found
+    assert not [f for f in found if f[2] == "task fine" and f[0] != "info"]
+    (memory,) = [f.message for f in check(submission, bench, protocol).findings if f.code == "memory"]
+    assert f"{(10 + 40 + 40) * 40 * 10:,}" in memory
+    narrow = replace(protocol, replay=ReplaySpec(embedding_dim=4))
+    assert ("error", "embedding-dim", "s") in [
+        (f.level, f.code, f.where) for f in check(submission, bench, narrow).findings
+    ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,24 +199,30 @@ def replay(
 
 
 class _Folds(NamedTuple):
-    """Some folds of a task; the last four are None without curves."""
+    """Some folds of a task."""
 
     history: NDArray[np.float64]
     rules: NDArray[np.int8]
     best: Ints
     predictions: Singles
     weights: Singles
-    train_loss: Singles | None = None
-    val_loss: Singles | None = None
-    trained: Ints | None = None
-    fitted: Singles | None = None
+    curves: Curves | None
 
 
 def _joined(parts: Sequence[_Folds]) -> _Folds:
-    if len(parts) == 1:
-        return parts[0]
-    columns = zip(*parts, strict=True)
-    return _Folds(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    curves = [part.curves for part in parts if part.curves is not None]
+    return _Folds(
+        _together(parts, "history"),
+        _together(parts, "rules"),
+        _together(parts, "best"),
+        _together(parts, "predictions"),
+        _together(parts, "weights"),
+        Curves(*(_together(curves, f.name) for f in fields(Curves))) if curves else None,
+    )
+
+
+def _together(parts: Sequence[_Folds | Curves], name: str) -> Any:
+    return np.concatenate([getattr(part, name) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,9 +238,6 @@ class _Training:
 
     def result(self) -> TaskReplay:
         folds = _joined([self._train(part) for part in self.draws.chunks()])
-        curves = None
-        if folds.train_loss is not None:
-            curves = Curves(folds.train_loss, folds.val_loss, folds.trained, folds.fitted)
         return TaskReplay(
             self.task,
             self.draws.held_out.astype(np.int64),
@@ -244,7 +247,7 @@ class _Training:
             folds.predictions,
             folds.weights,
             self._refit() if self.spec.store_probes else None,
-            curves,
+            folds.curves,
         )
 
     def _train(self, part: slice) -> _Folds:
@@ -256,16 +259,16 @@ class _Training:
         shown = np.where(best < 0, self.spec.epochs - 1, best)
         folds = np.arange(len(best))
         chosen = self.backend.to_numpy(weights[self.backend.asarray(folds), self.backend.asarray(shown)])
-        kept = _Folds(scores.values, scores.rules, best, outputs[folds, shown], chosen)
-        if fitted is None:
-            return kept
-        fitted = self.backend.to_numpy(fitted)
-        return kept._replace(
-            train_loss=self._loss(fitted, self.task.y[order]),
-            val_loss=self._validation_loss(outputs, part),
-            trained=order[folds, shown].astype(np.int64),
-            fitted=fitted[folds, shown],
-        )
+        curves = None
+        if fitted is not None:
+            fitted = self.backend.to_numpy(fitted)
+            curves = Curves(
+                train_loss=self._loss(fitted, self.task.y[order]),
+                val_loss=self._validation_loss(outputs, part),
+                trained=order[folds, shown].astype(np.int64),
+                fitted=fitted[folds, shown],
+            )
+        return _Folds(scores.values, scores.rules, best, outputs[folds, shown], chosen, curves)
 
     def _fit(self, order: NDArray[np.int32], initial: Singles) -> tuple[Array, Array | None]:
         return self.backend.train_linear(

@@ -76,7 +76,7 @@ def _r2(outputs: Singles, labels: Singles) -> EpochScores:
 
 
 def _f1(outputs: Singles, labels: Singles) -> EpochScores:
-    raw = ~((outputs < 0) | (outputs > 1)).any(axis=-1)
+    raw: NDArray[np.bool_] = ~np.any((outputs < 0) | (outputs > 1), axis=-1)
     positive = _positive(outputs, raw)
     truth = labels == 1
     tp = (positive & truth).sum(axis=-1)
