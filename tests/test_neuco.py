@@ -376,8 +376,29 @@ def test_notes_on_the_epoch_and_on_raw_outputs() -> None:
     raw = sum(not ((p < 0) | (p > 1)).any() for p in result.predictions)
     assert 0 < raw < 20
     assert any(note.endswith(f"in {raw} of 20 folds") and "raw outputs" in note for note in row.notes)
-    early = int((result.best < 2).sum())
-    assert f"epoch chosen on the held-out rows: not the last one in {early} of 20 folds" in row.notes
+
+
+def test_a_note_says_where_the_epoch_was_chosen() -> None:
+    bench, sub = bench_and_submission()
+    protocol = protocol_of(20, epochs=5, learning_rate=0.2)
+    row = fastprobe.score([sub], bench.select(["area"]), protocol=protocol).rows[0]
+    task = ReplayTask("area", "regression", np.arange(80), normalized(bench.tasks[0].y))
+    (result,) = replay(BACKEND, standardized(sub.x)[0], [task], protocol)
+    early = int((result.history.max(axis=1) > result.history[:, -1]).sum())
+    assert 0 < early < 20
+    assert f"epoch chosen on the held-out rows: better than the last one in {early} of 20 folds" in row.notes
+
+
+def test_a_note_says_where_r2_lost_digits() -> None:
+    _, sub = bench_and_submission()
+    far = fastprobe.Task.from_arrays("far", "regression", sub.ids, 5000 + sub.x[:, 0].astype(np.float64))
+    near = fastprobe.Task.from_arrays("near", "regression", sub.ids, sub.x[:, 0].astype(np.float64))
+    bench = fastprobe.Benchmark.from_tasks([far, near])
+    scores = fastprobe.score([sub], bench, protocol=protocol_of(3, normalize_labels=False))
+    assert any("labels far from zero" in note and "in 3 of 3 folds" in note for note in scores.get("s", "far").notes)
+    assert not any("far from zero" in note for note in scores.get("s", "near").notes)
+    normalised = fastprobe.score([sub], bench, protocol=protocol_of(3))
+    assert not any("far from zero" in note for row in normalised for note in row.notes)
 
 
 def test_several_protocols_in_one_pass() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fastprobe.probes.neuco.prepare import Scaling, normalized, standardized
 from fastprobe.probes.neuco.record import task_score
-from fastprobe.probes.neuco.replay import Curves, ReplayTask, TaskReplay, make_draws, replay
 from fastprobe.probes.neuco.stream import Draws
+from fastprobe.probes.neuco.training import Curves, ReplayTask, TaskReplay, make_draws, replay
 
 __all__ = [
     "Curves",

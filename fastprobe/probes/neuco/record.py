@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from fastprobe import __version__
-from fastprobe.probes.neuco.replay import TaskReplay
-from fastprobe.probes.neuco.scoring import RAW, RESIDUAL_TINY, TOTAL_TINY, statistics
+from fastprobe.probes.neuco.scoring import RAW, RESIDUAL_TINY, TOTAL_TINY, digits_lost, statistics
+from fastprobe.probes.neuco.training import TaskReplay
 from fastprobe.protocol import Protocol
 from fastprobe.qscore import q_score
 from fastprobe.results import TaskScore
@@ -17,6 +17,9 @@ from fastprobe.results import TaskScore
 __all__ = ["task_score"]
 
 _log = logging.getLogger(__name__)
+
+_LOST = 1e-3
+"""Relative error of R2's denominator from which a note says so."""
 
 _UNDEFINED = "the metric is NaN after every epoch"
 
@@ -105,9 +108,17 @@ def task_score(
 
 def _notes(result: TaskReplay, rules: np.ndarray) -> Iterator[str]:
     folds, epochs = result.history.shape
-    early = int((result.best < epochs - 1).sum() - (result.best < 0).sum())
+    last = result.history[:, epochs - 1]
+    early = int(((result.best >= 0) & ~(result.scores <= last)).sum())
     if early:
-        yield f"epoch chosen on the held-out rows: not the last one in {early} of {folds} folds"
+        yield f"epoch chosen on the held-out rows: better than the last one in {early} of {folds} folds"
     for rule, meaning in _RULES.items():
         if count := int(((rules == rule) & (result.best >= 0)).sum()):
             yield f"{meaning}, in {count} of {folds} folds"
+    if result.task.kind == "regression":
+        lost = digits_lost(result.task.y[result.held_out])
+        if count := int((lost > _LOST).sum()):
+            yield (
+                f"R2 of labels far from zero: its total sum of squares is off by up to {lost.max():.2g} "
+                f"(relative, float32) in {count} of {folds} folds"
+            )

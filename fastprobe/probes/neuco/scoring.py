@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastprobe.results import FoldStats
 from fastprobe.tasks import Kind
 
-__all__ = ["PLAIN", "RAW", "RESIDUAL_TINY", "TOTAL_TINY", "EpochScores", "epoch_scores", "statistics"]
+__all__ = ["PLAIN", "RAW", "RESIDUAL_TINY", "TOTAL_TINY", "EpochScores", "digits_lost", "epoch_scores", "statistics"]
 
 PLAIN, RESIDUAL_TINY, TOTAL_TINY, RAW = range(4)
 """How a metric came about: as defined; R2 = 1 because the residual sum of squares is tiny; R2 = 0 because the total sum
@@ -61,13 +61,10 @@ def epoch_scores(outputs: Singles, labels: Singles, kind: Kind) -> EpochScores:
 
 
 def _r2(outputs: Singles, labels: Singles) -> EpochScores:
-    y = labels.astype(np.float64)
-    m = np.float32(labels.shape[-1])
-    sums, squares = y.sum(axis=-1).astype(np.float32), (y * y).sum(axis=-1).astype(np.float32)
     residuals = (labels - outputs).astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         rss = (residuals * residuals).sum(axis=-1).astype(np.float32)
-        tss = squares - sums * (sums / m)
+        tss = _total(labels)
         values = np.float32(1) - rss / tss
     tss = np.broadcast_to(tss, rss.shape)
     rules = np.where(rss <= _TINY, RESIDUAL_TINY, np.where(np.abs(tss) <= _TINY, TOTAL_TINY, PLAIN))
@@ -76,7 +73,7 @@ def _r2(outputs: Singles, labels: Singles) -> EpochScores:
 
 
 def _f1(outputs: Singles, labels: Singles) -> EpochScores:
-    raw: NDArray[np.bool_] = ~np.any((outputs < 0) | (outputs > 1), axis=-1)
+    raw: NDArray[np.bool_] = np.all((outputs >= 0) & (outputs <= 1), axis=-1)
     positive = _positive(outputs, raw)
     truth = labels == 1
     tp = (positive & truth).sum(axis=-1)
@@ -91,6 +88,25 @@ def _positive(outputs: Singles, raw: NDArray[np.bool_]) -> NDArray[np.bool_]:
     with np.errstate(over="ignore"):
         probability = np.float32(1) / (np.float32(1) + np.exp(-outputs))
     return np.where(raw[..., None], outputs, probability) > 0.5
+
+
+def digits_lost(labels: Singles) -> NDArray[np.float64]:
+    """Relative error of R2's total sum of squares, from ``sum y^2 - (sum y)^2 / m`` in float32; shape (K,).
+
+    Labels far from zero cancel in it. Infinite where nothing is left.
+    """
+    y = labels.astype(np.float64)
+    exact = ((y - y.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        error = np.abs(_total(labels) / exact - 1)
+    return np.where(np.isnan(error), 0.0, error)
+
+
+def _total(labels: Singles) -> Singles:
+    y = labels.astype(np.float64)
+    sums, squares = y.sum(axis=-1).astype(np.float32), (y * y).sum(axis=-1).astype(np.float32)
+    total: Singles = squares - sums * (sums / np.float32(labels.shape[-1]))
+    return total
 
 
 def statistics(outputs: Singles, labels: Singles, rules: NDArray[np.int8], kind: Kind) -> FoldStats:
