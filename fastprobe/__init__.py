@@ -15,35 +15,45 @@ if not (_here / "kernels").is_dir() and (_here.parent / "kernels" / "__init__.py
     __path__.append(str(_here.parent))
 
 if TYPE_CHECKING:
+    from fastprobe.agreement import Agreement, compare_protocols
+    from fastprobe.compat.neuco.probe import LinearProbe, load_probe
     from fastprobe.embeddings import Submission
-    from fastprobe.engine import ArrayScore, score, score_arrays
+    from fastprobe.engine import ArrayScore, score, score_arrays, score_protocols
     from fastprobe.errors import DeviceError, FastprobeError, InputError
-    from fastprobe.protocol import FoldSpec, Protocol
+    from fastprobe.protocol import Protocol
     from fastprobe.qscore import q_score
     from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.results import Scores, TaskScore
+    from fastprobe.specs import FoldSpec, ReplaySpec
     from fastprobe.tasks import Benchmark, Task
 
 _HOME = {
+    "Agreement": "agreement",
     "ArrayScore": "engine",
     "Benchmark": "tasks",
     "DeviceError": "errors",
     "FastprobeError": "errors",
-    "FoldSpec": "protocol",
+    "FoldSpec": "specs",
     "InputError": "errors",
     "Leaderboard": "ranking",
+    "LinearProbe": "compat.neuco.probe",
     "Protocol": "protocol",
+    "ReplaySpec": "specs",
     "Scores": "results",
     "Submission": "embeddings",
     "Task": "tasks",
     "TaskScore": "results",
+    "compare_protocols": "agreement",
     "leaderboard": "ranking",
+    "load_probe": "compat.neuco.probe",
     "q_score": "qscore",
     "score": "engine",
     "score_arrays": "engine",
+    "score_protocols": "engine",
 }
 
 __all__ = [
+    "Agreement",
     "ArrayScore",
     "Benchmark",
     "DeviceError",
@@ -51,16 +61,21 @@ __all__ = [
     "FoldSpec",
     "InputError",
     "Leaderboard",
+    "LinearProbe",
     "Protocol",
+    "ReplaySpec",
     "Scores",
     "Submission",
     "Task",
     "TaskScore",
     "__version__",
+    "compare_protocols",
     "leaderboard",
+    "load_probe",
     "q_score",
     "score",
     "score_arrays",
+    "score_protocols",
 ]
 
 

@@ -19,6 +19,7 @@ from fastprobe import engine
 from fastprobe.cli import app
 from fastprobe.cli.progress import DelayedBar
 from fastprobe.errors import FastprobeError
+from fastprobe.protocol import Protocol
 from fastprobe.results import Scores
 
 
@@ -41,14 +42,14 @@ def run(folder, monkeypatch):
 def test_help_names_what_is_there_and_nothing_else(run):
     done = run("--help")
     assert done.exit_code == 0
-    for command in ("demo", "score", "leaderboard", "check", "doctor"):
+    for command in ("demo", "score", "leaderboard", "neuco", "check", "doctor"):
         assert f" {command} " in done.stdout
-    for planned in ("sweep", "ingest", "neuco"):
+    for planned in ("sweep", "ingest", "cluster"):
         assert planned not in done.stdout
         assert run(planned).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["neuco", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments):
     heavy = ["numpy", "scipy", "numba", "pyarrow", "zarr", "matplotlib", "threadpoolctl", "cupy"]
     code = f"""
@@ -294,6 +295,138 @@ def test_names_are_shown_as_they_are_and_cannot_steer_the_screen(run, monkeypatc
     out = run("score a.npz --labels labels").stdout
     assert "[red]x[/red]\\x1b[2J" in out
     assert "[bold]t" in out
+
+
+def test_neuco_is_titled_by_how_it_is_trained(run, monkeypatch):
+    rows = [regression_row("a", "height")]
+    monkeypatch.setattr(engine, "score", lambda *_, **__: Scores(rows, Protocol.named("neuco").to_dict()))
+    out = run("score a.npz --labels labels --protocol neuco").stdout
+    title = "protocol neuco, 10 epochs, batch 64, learning rate 0.001, 40 folds (shuffle)"
+    assert f"a (4 dimensions): {title}" in " ".join(out.split())
+
+
+def chosen(early: int) -> str:
+    return f"epoch chosen on the held-out rows: better than the last one in {early} of 40 folds"
+
+
+def test_a_note_on_every_row_with_other_counts_stands_once(run, monkeypatch):
+    rows = [regression_row("a", f"task{i}", notes=(chosen(early),)) for i, early in enumerate((31, 7, 40))]
+    monkeypatch.setattr(engine, "score", lambda *_, **__: table(*rows))
+    out = run("score a.npz --labels labels").stdout
+    assert f"Note: {chosen(7).replace('7', '7 to 40')}" in " ".join(out.split())
+    assert out.count("epoch chosen") == 1
+    assert "task0 [" not in out
+
+
+def test_notes_that_differ_in_counts_share_a_footnote_and_names_keep_their_digits(run, monkeypatch):
+    notes = [
+        (chosen(3),),
+        (chosen(12), "left out: t1, t2"),
+        ("left out: t1, t3",),
+        ("the labels 1 and 2 became 0 and 1",),
+    ]
+    rows = [regression_row("a", f"task{i}", notes=of_row) for i, of_row in enumerate(notes)]
+    monkeypatch.setattr(engine, "score", lambda *_, **__: table(*rows))
+    out = run("score a.npz --labels labels").stdout
+    for line in ("task0 [1] ", "task1 [1,2] ", "task2 [3] ", "task3 [4] "):
+        assert line in out
+    assert f"[1] {chosen(3).replace('3 of', '3 to 12 of')} [2] left out: t1, t2 [3]" in " ".join(out.split())
+    assert "[4] the labels 1 and 2 became 0 and 1" in out
+
+
+# --- score --compare -------------------------------------------------------------------------------------------------
+
+
+def compared_json(run, options: str) -> dict:
+    done = run(f"score a.npz b.csv --labels labels --format json {options}")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_compare_prints_the_scores_of_each_protocol_and_their_agreement(run, folder):
+    document = compared_json(run, "--compare neuco,ridge --folds 3 --alpha 5 --rank mean")
+    assert list(document) == ["protocols", "scores", "agreement"]
+    assert [p["name"] for p in document["protocols"]] == ["neuco", "ridge"]
+    assert {p["folds"]["n_folds"] for p in document["protocols"]} == {3}
+    assert document["protocols"][1]["alpha"] == 5.0
+    for name, options in (("neuco", {}), ("ridge", {"alpha": 5.0})):
+        alone = expected(folder, ["a.npz", "b.csv"], protocol=name, folds=3, **options)
+        assert document["scores"][name] == json.loads(alone.to_json())
+    agreement = document["agreement"]
+    assert (agreement["rank"], agreement["reference"]) == ("mean", "neuco")
+    assert [(pair["reference"], pair["other"]) for pair in agreement["pairs"]] == [("neuco", "ridge")]
+    assert [task["task"] for task in agreement["pairs"][0]["tasks"]] == ["height", "ships", "width"]
+    for standing in agreement["submissions"]:
+        for name in ("neuco", "ridge"):
+            assert standing["mean_q"][name] == document["scores"][name]["mean_q"][standing["submission"]]
+
+
+def test_compare_takes_protocol_files_and_more_than_two(run, tmp_path):
+    path = tmp_path / "strong.toml"
+    path.write_text('name = "strong"\nalpha = 1e5\n')
+    document = compared_json(run, f"--compare ridge,{path},neuco --folds 3")
+    assert list(document["scores"]) == ["ridge", "strong", "neuco"]
+    assert [pair["other"] for pair in document["agreement"]["pairs"]] == ["strong", "neuco"]
+
+
+def two_protocols(first: dict[str, float | None], second: dict[str, float | None], **changes: object) -> list[Scores]:
+    protocols = [Protocol.named("neuco"), Protocol.named("ridge")]
+    return [
+        Scores([regression_row(s, "height", q, protocol_hash=p.hash, **changes) for s, q in qs.items()], p.to_dict())
+        for p, qs in zip(protocols, (first, second), strict=True)
+    ]
+
+
+def test_compare_shows_places_side_by_side_and_who_moves(run, monkeypatch):
+    tables = two_protocols(
+        {"x": 30.0, "y": 20.0, "z": 10.0, "late": None},
+        {"x": 15.0, "y": 25.0, "z": 5.0, "late": 1.0},
+        notes=(chosen(3),),
+    )
+    monkeypatch.setattr(engine, "score_protocols", lambda *_, **__: tables)
+    out = run("score a.npz b.csv --labels labels --compare neuco,ridge").stdout
+    lines = [line.split() for line in out.splitlines()]
+    assert ["protocol", "ridge,", "alpha", "100,", "40", "folds", "(shuffle)"] in lines
+    assert ["Submission", "neuco", "place", "ridge", "place"] in lines
+    assert ["x", "30.00", "1", "15.00", "2"] in lines
+    assert ["late", "-", "-", "1.00", "-"] in lines
+    assert "ridge against neuco: tau 0.33 over 3 submissions; 2 change place, by at most 1" in " ".join(out.split())
+    assert ["height", "0.33", "0.50", "-15.00", "x", "0.0000"] in lines
+    assert ["y", "2", "1", "up", "1"] in lines
+    assert ["x", "1", "2", "down", "1"] in lines
+    assert ["late", "neuco", "height", "2", "of", "3", "folds", "failed,", "more", "than", "30%"] in lines
+    assert f"neuco, 4 of 4 scores: {chosen(3)}" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+
+
+def test_compare_says_why_a_task_has_no_correlation(run, monkeypatch):
+    tables = two_protocols({"x": 1.0, "y": 2.0}, {"x": 0.0, "y": 0.0})
+    monkeypatch.setattr(engine, "score_protocols", lambda *_, **__: tables)
+    out = run("score a.npz b.csv --labels labels --compare neuco,ridge").stdout
+    assert ["height", "[1]", "-", "-", "-2.00", "y", "0.0000"] in [line.split() for line in out.splitlines()]
+    assert "[1] no correlation: every Q is the same under ridge" in out
+
+
+def test_compare_shows_the_largest_moves_of_many(run, monkeypatch):
+    n = 60
+    tables = two_protocols({f"s{i}": float(i) for i in range(n)}, {f"s{i}": float(-i) for i in range(n)})
+    monkeypatch.setattr(engine, "score_protocols", lambda *_, **__: tables)
+    out = run("score a.npz b.csv --labels labels --compare neuco,ridge").stdout
+    assert "60 change place, by at most 59" in " ".join(out.split())
+    assert ["s59", "1", "60", "down", "59"] in [line.split() for line in out.splitlines()]
+    assert "and 36 more, by at most 35" in out
+    assert out.count("down") + out.count("up") == 24
+
+
+def test_compare_writes_a_row_for_each_submission_and_task(run, tmp_path):
+    out = tmp_path / "both.csv"
+    done = run(f"score a.npz b.csv --labels labels --compare neuco,ridge --folds 3 --out {out}")
+    assert done.exit_code == 0, done.stderr
+    assert "ridge against neuco" in done.stdout
+    lines = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert len(lines) == 6
+    assert {"submission", "task", "q_neuco", "q_ridge", "mean_neuco", "place_ridge"} <= set(lines[0])
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

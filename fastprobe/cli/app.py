@@ -17,6 +17,7 @@ from fastprobe.cli.demo import demo
 from fastprobe.cli.doctor import doctor
 from fastprobe.cli.failure import GuardedGroup
 from fastprobe.cli.leaderboard import leaderboard
+from fastprobe.cli.neuco import neuco
 from fastprobe.cli.score import score
 
 __all__ = ["app", "main"]
@@ -51,7 +52,7 @@ def fastprobe(
         raise typer.Exit(2)
 
 
-for command in (demo, score, leaderboard, check, doctor):
+for command in (demo, score, leaderboard, neuco, check, doctor):
     app.command()(command)
 
 

@@ -53,7 +53,7 @@ class ReplayTask:
         if n < least:
             raise InputError(
                 where,
-                found=f"{n} samples",
+                found=f"{n} sample{'s' * (n != 1)}",
                 expected=f"at least {least}, of which a tenth is held out"
                 + (": R2 needs two held-out samples" if least > 2 else ""),
                 fix="add labels, or take the task out",

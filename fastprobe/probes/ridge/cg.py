@@ -57,11 +57,12 @@ def conjugate_gradients(
     goal = tol * tol * energy
     for iteration in range(max_iterations):
         active = energy > goal
-        left = active.any(axis=0)
-        if not bool(left.all()):
+        unfinished = active.any(axis=0).tolist()  # the one thing in a step that waits for the device
+        if not all(unfinished):
             solution[:, :, live] = v
-            if not bool(left.any()):
+            if not any(unfinished):
                 return solution, iteration
+            left = xp.asarray([column for column, is_left in enumerate(unfinished) if is_left])
             v, rest, direction = v[:, :, left], rest[:, :, left], direction[:, :, left]
             rest_companion, direction_companion = rest_companion[:, left], direction_companion[:, left]
             energy, goal, active, live = energy[:, left], goal[:, left], active[:, left], live[left]

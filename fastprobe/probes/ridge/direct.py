@@ -34,5 +34,5 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             residuals[chunk, :, a] = v
             error[chunk, a] = xp.where(ok, rest, xp.nan)
 
-    backend.for_chunks(work, len(sets), 8 * sets.width * (problem.d + sets.width))
+    backend.for_chunks(work, len(sets), 8 * sets.width * (2 * problem.d + 3 * sets.width))
     return HeldOut(residuals, error)

@@ -48,5 +48,5 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             rest = xp.matmul(weights, gram) - cross
             error[chunk, a] = xp.where(ok, relative_error(xp, rest.swapaxes(1, 2), cross.swapaxes(1, 2)), xp.nan)
 
-    backend.for_chunks(work, len(sets), 8 * d * (3 * d + 2 * sets.width))
+    backend.for_chunks(work, len(sets), 8 * d * (4 * d + 3 * sets.width))
     return HeldOut(residuals, error)

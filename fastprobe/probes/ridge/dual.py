@@ -39,7 +39,7 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
             residuals[chunk, :, a] = v
             error[chunk, a] = xp.where(ok, relative_error(xp, xp.matmul(block, v) - target, target), xp.nan)
 
-        backend.for_chunks(work, len(sets), 24 * sets.width**2)
+        backend.for_chunks(work, len(sets), 48 * sets.width**2)
     return HeldOut(residuals, error)
 
 

@@ -78,7 +78,8 @@ def _path(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
         for i in range(a):
             error[chunk, i] = relative_error(xp, rest.reshape(shape)[:, :, i], target.reshape(shape)[:, :, i])
 
-    backend.for_chunks(work, len(sets), 12 * sets.width * (features.shape[1] + 6 * a * t))
+    bytes_each = 20 * sets.width * features.shape[1] + (72 * sets.width + 16 * features.shape[1]) * a * t
+    backend.for_chunks(work, len(sets), bytes_each)
     return HeldOut(residuals, error, max(steps))
 
 

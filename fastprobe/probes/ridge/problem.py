@@ -68,6 +68,7 @@ class RidgeProblem:
     ) -> None:
         self.backend = backend
         self.design = design
+        self.labels = y
         self.y = y - y.mean(axis=0)
         self._gram_source = gram_source or (lambda: backend.gram(design))
         self._factors: dict[float, tuple[Array, bool]] = {}

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
+from fastprobe.backend.base import Backend
 from fastprobe.probes.ridge.problem import RidgeProblem
-from fastprobe.probes.ridge.solve import solve
+from fastprobe.probes.ridge.solve import Solution, solve
 
 __all__ = ["InnerPlan", "Selection", "plan_inner", "select"]
 
@@ -127,7 +128,7 @@ def select(problem: RidgeProblem, plan: InnerPlan, folds: int, alphas: Sequence[
     route : str
         Route of the inner solves.
     """
-    backend, xp = problem.backend, problem.backend.xp
+    backend = problem.backend
     sse = np.zeros((folds, len(alphas), problem.t))
     count = np.zeros(folds)
     failed = np.zeros((folds, len(alphas)), dtype=bool)
@@ -138,14 +139,33 @@ def select(problem: RidgeProblem, plan: InnerPlan, folds: int, alphas: Sequence[
         batch = plan.left_out[first : first + per_batch]
         solution = solve(problem, batch, alphas, route)
         worst = max(worst, float(np.nanmax(solution.error)))
-        for fold, p, rows in plan.validate:
-            if first <= p < first + len(batch):
-                slots = backend.asarray(np.searchsorted(plan.left_out[p], rows))
-                residuals = xp.take(solution.residuals[p - first], slots, axis=0)
-                sse[fold] += backend.to_numpy((residuals * residuals).sum(axis=0))
-                count[fold] += len(rows)
-                failed[fold] |= solution.failed[p - first]
+        served = [(fold, p - first, rows) for fold, p, rows in plan.validate if first <= p < first + len(batch)]
+        squares = _squares(backend, solution, [(p, np.searchsorted(batch[p], rows)) for _, p, rows in served])
+        for (fold, p, rows), square in zip(served, squares, strict=True):
+            sse[fold] += square
+            count[fold] += len(rows)
+            failed[fold] |= solution.failed[p]
     mse = np.where(failed[:, :, None], np.inf, sse / count[:, None, None])
     last = len(alphas) - 1
     chosen = last - np.argmin(mse[:, ::-1], axis=1)  # the last of equals is the largest strength
     return Selection(chosen, mse, worst)
+
+
+def _squares(backend: Backend, solution: Solution, picked: Sequence[tuple[int, Ints]]) -> NDArray[np.float64]:
+    """Sums of squares over some slots of a set, for every pair (set, slots): shape (pairs, A, t), in one copy."""
+    _, _, alphas, t = solution.residuals.shape
+    sizes = np.array([len(slots) for _, slots in picked])
+    member = np.arange(sizes.max()) < sizes[:, None]
+    padded = np.zeros(member.shape, dtype=np.int64)
+    padded[member] = np.concatenate([slots for _, slots in picked])
+    xp, set_of = backend.xp, backend.asarray(np.array([[p] for p, _ in picked]))
+    slots, mask = backend.asarray(padded), backend.asarray(member)
+    out = xp.empty((len(picked), alphas, t))
+
+    def work(chunk: slice) -> None:
+        residuals = solution.residuals[set_of[chunk], slots[chunk]]
+        residuals = xp.where(mask[chunk][:, :, None, None], residuals, 0.0)
+        out[chunk] = (residuals * residuals).sum(axis=1)
+
+    backend.for_chunks(work, len(picked), 24 * member.shape[1] * alphas * t)
+    return backend.to_numpy(out)

@@ -1,0 +1,1 @@
+"""Stand-ins for other programs: their commands and files, computed by fastprobe."""
