@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES
-from benchmarks.machine import available_cores, describe
+from benchmarks.machine import available_cores, can_limit_cores, describe, on_cores
 from benchmarks.measure import BenchmarkError
 from benchmarks.peers import PEERS
 from benchmarks.peers.neuco import NeucoCheckout
@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         "--routes", type=_names(routes), default=(), help=f"also force fastprobe's routes: {','.join(routes)}"
     )
     parser.add_argument(
-        "--threads", type=_at_least_one, default=available_cores(), help="threads of BLAS (default: all cores)"
+        "--threads",
+        type=_at_least_one,
+        default=available_cores(),
+        help="threads of every contestant (default: one per core)",
     )
     parser.add_argument(
         "--cache", type=Path, default=cache, help="folder for the workload's files (default: a temporary one)"
@@ -85,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Settings:
     if (options.neuco is None) != (options.neuco_python is None):
         parser.error("--neuco and --neuco-python go together")
+    if options.threads < available_cores() and not can_limit_cores():
+        parser.error(f"--threads {options.threads}: this system cannot keep a process on some of its cores")
     unknown = [name for name in options.cases if name not in CASES]
     if unknown:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
@@ -135,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.log(f"{name}:")
         try:
             with threadpool_limits(limits=settings.threads):
-                report = CASES[name](settings)
+                with on_cores(settings.threads):
+                    report = CASES[name](settings)
                 machine = describe()
         except BenchmarkError as error:
             wrong.append(f"{name}: {error}")

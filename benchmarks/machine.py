@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available_cores", "describe"]
+__all__ = ["available_cores", "can_limit_cores", "describe", "on_cores"]
 
 _PACKAGES = ("numpy", "scipy", "numba", "pyarrow", "pandas", "scikit-learn", "himalaya", "cvmatrix", "threadpoolctl")
 
@@ -21,6 +22,33 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def can_limit_cores() -> bool:
+    """Whether this system can keep a process on some of its cores."""
+    return hasattr(os, "sched_setaffinity")
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts, on so many cores.
+
+    fastprobe starts a thread for each core that it may use, so this is how many threads it has.
+
+    Parameters
+    ----------
+    count : int
+        All available cores if there are not so many. Fewer need a system that :func:`can_limit_cores`.
+    """
+    if count >= available_cores():
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _cpu_model() -> str:

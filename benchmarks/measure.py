@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.problem import FoldScores
 
-__all__ = ["BenchmarkError", "Contestant", "Outcome", "ProcessRun", "Timing", "race", "run_process"]
+__all__ = ["ROOT", "BenchmarkError", "Contestant", "Outcome", "ProcessRun", "Timing", "race", "run_process"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,6 +5,7 @@ This module owes nothing to fastprobe's own folds, standardisation and metrics, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -175,13 +176,15 @@ def score_fold(group: Group, test: NDArray[np.intp], prediction: NDArray[np.floa
     return scores
 
 
-def largest_difference(scores: FoldScores, reference: FoldScores) -> float:
-    """Return the largest absolute difference of fold scores, over the folds that both have.
+def largest_difference(scores: FoldScores, reference: FoldScores, *, relative_above: float = math.inf) -> float:
+    """Return the largest difference of fold scores, over the folds that both have.
 
     Parameters
     ----------
     scores, reference : FoldScores
         Same tasks; the last axis is folds and may be cut short in either.
+    relative_above : float
+        Where the size of the reference is above this, the difference is divided by it; by default nowhere.
 
     Returns
     -------
@@ -200,5 +203,7 @@ def largest_difference(scores: FoldScores, reference: FoldScores) -> float:
     worst = 0.0
     for name, ours in scores.items():
         folds = min(ours.shape[-1], reference[name].shape[-1])
-        worst = np.maximum(worst, np.abs(ours[..., :folds] - reference[name][..., :folds]).max())
+        theirs = reference[name][..., :folds]
+        unit = np.where(np.abs(theirs) > relative_above, np.abs(theirs), 1.0)
+        worst = np.maximum(worst, (np.abs(ours[..., :folds] - theirs) / unit).max())
     return float(worst)

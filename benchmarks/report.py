@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmarks.measure import Contestant, Timing
 from benchmarks.problem import FoldScores, largest_difference
 from fastprobe.files import write_text
 
-__all__ = ["CaseReport", "Row", "disagreements", "tabulate", "to_markdown", "write_report"]
+__all__ = ["CaseReport", "Check", "Row", "disagreements", "tabulate", "to_markdown", "write_report"]
 
 TOLERANCE = 1e-8
 """Largest difference of a fold score from scikit-learn's that float64 rounding explains, with room to spare."""
@@ -38,7 +39,7 @@ class Row:
     scale : float
         Full work over measured work.
     difference : float or None
-        Largest absolute difference from the reference answer.
+        Largest difference from the reference answer.
     tolerance : float or None
         Largest difference that still is agreement; None where none is expected.
     note : str
@@ -65,6 +66,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A difference beside those of the rows.
+
+    Attributes
+    ----------
+    what : str
+        Of what; a reader completes "largest difference of".
+    difference : float
+    tolerance : float
+        Largest difference that still is agreement.
+    """
+
+    what: str
+    difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """False for a NaN as well."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
 class CaseReport:
     """One table.
 
@@ -81,6 +105,8 @@ class CaseReport:
         What the table says, in sentences.
     facts : mapping
         More numbers for the JSON document.
+    checks : tuple of Check
+        What must agree besides the rows.
     """
 
     name: str
@@ -90,6 +116,7 @@ class CaseReport:
     rows: tuple[Row, ...]
     findings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
 
 
 def tabulate(
@@ -98,6 +125,7 @@ def tabulate(
     *,
     baseline: str,
     references: Mapping[str, FoldScores],
+    relative_above: float = math.inf,
 ) -> tuple[Row, ...]:
     """Turn timings into rows.
 
@@ -110,6 +138,8 @@ def tabulate(
         Contestant whose time is 1.
     references : mapping of str to FoldScores
         By contestant, the answer that its own is compared with; no comparison where there is none.
+    relative_above : float
+        See :func:`benchmarks.problem.largest_difference`.
 
     Returns
     -------
@@ -126,7 +156,7 @@ def tabulate(
         reference = references.get(contestant.name)
         difference = None
         if reference is not None and timing.scores is not None:
-            difference = largest_difference(timing.scores, reference)
+            difference = largest_difference(timing.scores, reference, relative_above=relative_above)
         rows.append(
             Row(
                 contestant=contestant.name,
@@ -146,12 +176,18 @@ def tabulate(
 
 
 def disagreements(report: CaseReport) -> list[str]:
-    """Return one sentence for every contestant whose answer is not the reference's."""
-    return [
+    """Return one sentence for every contestant whose answer is not the reference's, and for every failed check."""
+    rows = [
         f"{report.name}: {row.contestant} is {row.difference:.3g} off its reference, more than {row.tolerance:.0e}"
         for row in report.rows
         if not row.agrees
     ]
+    return rows + [f"{report.name}: {_sentence(check)}" for check in report.checks if not check.agrees]
+
+
+def _sentence(check: Check) -> str:
+    verdict = "within" if check.agrees else "more than"
+    return f"largest difference of {check.what}: {check.difference:.1e}, {verdict} {check.tolerance:.0e}"
 
 
 def _seconds(value: float | None) -> str:
@@ -180,6 +216,10 @@ _HEADER = (
     "largest difference",
     "note",
 )
+
+
+def _marked(check: Check) -> str:
+    return _sentence(check) + ("" if check.agrees else " **DISAGREES**")
 
 
 def _machine_lines(machine: Mapping[str, Any]) -> list[str]:
@@ -229,7 +269,7 @@ def to_markdown(report: CaseReport, machine: Mapping[str, Any], options: Mapping
         report.text,
         "\n".join(lines),
         " ".join([f"Baseline: {report.baseline}.", *scaled]),
-        "\n".join(f"- {finding}" for finding in report.findings),
+        "\n".join(f"- {line}" for line in (*report.findings, *map(_marked, report.checks))),
         "\n".join([*_machine_lines(machine), f"- options: {chosen}"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -32,7 +32,7 @@ class Settings:
     budget : float
         Seconds after which a contestant sits out the remaining rounds.
     threads : int
-        Threads of BLAS and OpenMP, here and in child processes.
+        Threads of every contestant, here and in child processes.
     peers : frozenset of str
         Peers that take part.
     peer_folds : int

@@ -2,24 +2,34 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import platform
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.cases import neuco as neuco_case
 from benchmarks.cases.process import scores_in
 from benchmarks.csv_reader import READERS, digest
 from benchmarks.csv_reader import main as read_csv
-from benchmarks.machine import describe
+from benchmarks.machine import available_cores, can_limit_cores, describe, on_cores
 from benchmarks.measure import BenchmarkError, Contestant, Outcome, Timing, race, run_process
+from benchmarks.peers import ours, reading
+from benchmarks.peers.neuco import NeucoCheckout, NeucoRun, run_drop_in, run_linear_probe
 from benchmarks.problem import largest_difference, make_problem, restrict, splits
-from benchmarks.report import CaseReport, Row, disagreements, tabulate, to_markdown, write_report
+from benchmarks.report import CaseReport, Check, Row, disagreements, tabulate, to_markdown, write_report
+from benchmarks.settings import Settings
 from benchmarks.workload import GROUPS, TASKS, Workload, make_submission, make_workload, write_files
+from fastprobe.embeddings import Submission
+from fastprobe.tasks import Benchmark, Task
 
 SCALE = 0.02
 MACHINE = {
@@ -190,6 +200,14 @@ def test_difference_is_taken_over_common_folds_and_sees_nan() -> None:
         largest_difference(long, {"b": short["a"]})
 
 
+def test_difference_from_a_large_reference_can_be_relative() -> None:
+    scores, reference = {"a": np.array([0.5, -5.0])}, {"a": np.array([0.51, -4.0])}
+    assert largest_difference(scores, reference) == 1.0
+    assert largest_difference(scores, reference, relative_above=1.0) == 0.25
+    assert largest_difference({"a": scores["a"][:1]}, reference, relative_above=1.0) == pytest.approx(0.01)
+    assert largest_difference({"a": np.array([0.01])}, {"a": np.array([0.0])}, relative_above=0.0) == 0.01
+
+
 # --- timing ---------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +251,18 @@ def test_peak_memory_of_a_process_is_its_own_and_not_that_of_the_benchmark() -> 
     assert 200e6 < large.peak_bytes < 300e6
 
 
+@pytest.mark.skipif(not can_limit_cores(), reason="this system cannot keep a process on some of its cores")
+def test_cores_are_limited_here_and_in_processes_and_given_back() -> None:
+    count = [sys.executable, "-I", "-c", "import os; print(len(os.sched_getaffinity(0)))"]
+    before = os.sched_getaffinity(0)
+    with on_cores(1):
+        assert available_cores() == 1
+        assert subprocess.run(count, capture_output=True, text=True, check=True).stdout == "1\n"
+    with on_cores(len(before) + 1):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
+
+
 def test_process_that_fails_says_why() -> None:
     with pytest.raises(BenchmarkError, match=r"exit status 3(?s:.*)last words"):
         run_process([sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"], threads=1)
@@ -248,6 +278,142 @@ def test_scores_are_read_from_the_json_document() -> None:
     assert found["b"]["t"].tolist() == [0.25, 1.0]
     with pytest.raises(BenchmarkError, match="not the JSON document"):
         scores_in("Scores of team: 0.5")
+
+
+# --- replay of NeuCo-Bench ------------------------------------------------------------------------------------------
+
+MAIN = """
+import json, sys
+from pathlib import Path
+
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+config = json.loads(Path(options["--config"]).read_text())
+answer = json.loads(Path(__file__).with_name("answer.json").read_text())
+run = Path(options["--output_dir"]) / "results" / (options["--method_name"] + "_20260101_000000")
+for task, scores in answer["scores"].items():
+    (run / task).mkdir(parents=True)
+    shown = {"q_t": scores[: config["k_folds"]]} if config["output_fold_results"] else {}
+    (run / task / f"{task}_result.json").write_text(json.dumps(shown))
+mean = {task: sum(scores) / len(scores) for task, scores in answer["scores"].items()}
+(run / "results_summary.json").write_text(json.dumps({"task_q_scores": answer["q"], "task_acc_scores": mean}))
+"""
+"""Stands in for NeuCo-Bench's main.py: the same options and files, answers from a file."""
+
+FOLDS = 3
+
+
+def checkout(folder: Path, scores: dict[str, np.ndarray], q: dict[str, float]) -> NeucoCheckout:
+    (folder / "benchmark").mkdir(parents=True)
+    (folder / "benchmark" / "main.py").write_text(MAIN)
+    answer = {"scores": {task: values.tolist() for task, values in scores.items()}, "q": q}
+    (folder / "benchmark" / "answer.json").write_text(json.dumps(answer))
+    return NeucoCheckout(folder, Path(sys.executable))
+
+
+@pytest.fixture(scope="module")
+def replayed(workload: Workload) -> ours.Replayed:
+    (found,) = ours.replay([workload.submission], workload.benchmark, FOLDS)
+    return found
+
+
+def test_neuco_bench_is_run_and_its_files_are_read(workload: Workload, tmp_path: Path) -> None:
+    files = write_files(workload, tmp_path / "files")
+    scores, q = {"a": np.array([0.5, -1.5]), "b": np.array([0.25, -np.inf])}, {"a": -10.0, "b": 2.5}
+    peer = checkout(tmp_path / "neuco", scores, q)
+    found = run_linear_probe(peer, files, n_folds=2, threads=1)
+    assert {task: values.tolist() for task, values in found.scores.items()} == {"a": [0.5, -1.5], "b": [0.25, -np.inf]}
+    assert found.q == q
+    assert found.mean == {"a": -0.5, "b": -np.inf}
+    assert found.process.seconds > 0
+    with pytest.raises(BenchmarkError, match=r"no benchmark/main\.py"):
+        run_linear_probe(replace(peer, folder=tmp_path), files, n_folds=2, threads=1)
+
+
+def test_drop_in_answers_as_in_memory(workload: Workload, replayed: ours.Replayed, tmp_path: Path) -> None:
+    found = run_drop_in(write_files(workload, tmp_path), n_folds=FOLDS, threads=1)
+    assert list(found.q) == sorted(TASKS)
+    assert all(values.shape == (FOLDS,) for values in found.scores.values())
+    assert largest_difference(found.scores, replayed.scores, relative_above=1.0) < 1e-6
+    assert found.q == pytest.approx(replayed.q, rel=1e-6)
+    assert found.process.peak_bytes > 50e6
+
+
+def test_submissions_in_one_call_answer_as_alone(workload: Workload, replayed: ours.Replayed) -> None:
+    other = make_submission(SCALE, index=1)
+    second, first = ours.replay([other, workload.submission], workload.benchmark, FOLDS)
+    assert largest_difference(first.scores, replayed.scores) == 0
+    assert first.q == replayed.q
+    assert largest_difference(second.scores, replayed.scores) > 0.01
+
+
+def test_work_is_that_of_the_full_size() -> None:
+    ids = np.array([f"{i:05d}" for i in range(sum(GROUPS.values()))])
+    tasks = [
+        Task.from_arrays(name, "regression", part, np.arange(len(part)))
+        for name, group in TASKS.items()
+        for part in [ids[: GROUPS[group]] if group else ids]
+    ]
+    submission = Submission.from_arrays("one column", ids, np.zeros((len(ids), 1), np.float32))
+    work = neuco_case.work_of(Workload(submission, Benchmark.from_tasks(tasks), 1.0, 0), 40)
+    assert work.steps == 40 * 10 * (2 * 66 + 3 * 34 + 48 + 2 * 24 + 2 * 17 + 187)
+    assert 1024 * work.training_bytes == pytest.approx(57.3e9, rel=2e-3)
+    assert work.held_out_bytes == 40 * 4 * sum(ceil(len(task.y) / 10) for task in tasks)
+
+
+def test_floor_reads_the_training_rows_of_every_epoch(workload: Workload) -> None:
+    pieces = reading.rows_of_draws(workload, FOLDS)
+    assert len(pieces) == FOLDS * len(TASKS)
+    row = workload.submission.x[0].nbytes
+    assert sum(map(len, pieces)) * row == neuco_case.work_of(workload, FOLDS).training_bytes
+    for task, rows in zip(np.repeat(np.array(workload.benchmark.tasks, dtype=object), FOLDS), pieces, strict=True):
+        known, counts = np.unique(rows, return_counts=True)
+        assert set(counts.tolist()) == {10}
+        assert len(known) == len(task.y) - ceil(len(task.y) / 10)
+        assert set(workload.submission.ids[known].tolist()) <= set(task.ids.tolist())
+        first, second = rows.reshape(10, -1)[:2].tolist()
+        assert first != second
+
+
+def test_rows_in_order_begin_again_at_the_end() -> None:
+    assert np.concatenate(reading.rows_in_order(5, 13, 2)).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2]
+    assert [len(piece) for piece in reading.rows_in_order(5, 13, 2)] == [3, 2, 3, 2, 2, 1]
+
+
+def test_reading_adds_up_every_value() -> None:
+    x = np.random.default_rng(0).integers(-9, 9, (30, 7)).astype(np.float32)
+    pieces = [np.array([3, 3, 29], np.int32), np.array([0], np.int32), np.array([], np.int32)]
+    assert reading.read(x, pieces, 2) == sum(x[rows].sum() for rows in pieces)
+
+
+def test_case_compares_with_neuco_bench(
+    workload: Workload, replayed: ours.Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settings(neuco: NeucoCheckout | None) -> Settings:
+        peers = frozenset({"neuco", "floor"})
+        found = Settings(SCALE, 1, 60.0, 1, peers, 2, FOLDS, tmp_path / "cache", neuco, log=quiet)
+        found.__dict__["workload"] = workload
+        return found
+
+    drop_in: Callable[..., NeucoRun] = lambda files, **more: NeucoRun(  # noqa: E731
+        run_process([sys.executable, "-I", "-S", "-c", ""], threads=1), replayed.scores, replayed.q, {}
+    )
+    monkeypatch.setattr(neuco_case, "run_drop_in", drop_in)
+    monkeypatch.setattr(neuco_case, "_STREAM_BYTES", 1 << 20)
+    alone = neuco_case.run(settings(None))
+    assert disagreements(alone) == []
+    assert [row.difference for row in alone.rows[:3]] == [None, 0.0, 0.0]
+    assert "--neuco-python" in next(row.note for row in alone.rows if row.contestant.startswith("NeuCo-Bench"))
+    assert len(alone.checks) == 2
+    assert not any("NeuCo-Bench took" in line for line in alone.findings)
+
+    off = {task: values + (1e-3 if task == "crops" else 0.0) for task, values in replayed.scores.items()}
+    peer = checkout(tmp_path / "off", off, {task: q * (1 + 3e-4) for task, q in replayed.q.items()})
+    beside = neuco_case.run(settings(peer))
+    assert [row.agrees for row in beside.rows] == [False, False, False, True, True, True]
+    assert [check.agrees for check in beside.checks] == [False] * 3
+    assert [check.difference for check in beside.checks] == pytest.approx([3e-4] * 3, rel=1e-3)
+    assert any(line.startswith("measured in this run: NeuCo-Bench took") for line in beside.findings)
+    assert beside.facts["work"]["steps"] == neuco_case.work_of(workload, FOLDS).steps
 
 
 # --- report ---------------------------------------------------------------------------------------------------------
@@ -292,6 +458,18 @@ def test_only_expected_agreement_can_fail(report: CaseReport) -> None:
 def test_nan_never_agrees(report: CaseReport) -> None:
     lost = replace(report, rows=(Row("ours", difference=float("nan"), tolerance=1e-8),))
     assert len(disagreements(lost)) == 1
+
+
+def test_checks_are_told_and_can_fail(report: CaseReport) -> None:
+    checks = (Check("Q", 2e-6, 1e-4), Check("weights", 0.5, 1e-4), Check("lost", float("nan"), 1e-4))
+    checked = replace(report, checks=checks)
+    assert disagreements(checked)[1:] == [
+        "case: largest difference of weights: 5.0e-01, more than 1e-04",
+        "case: largest difference of lost: nan, more than 1e-04",
+    ]
+    lines = to_markdown(checked, MACHINE, {}).splitlines()
+    assert "- largest difference of Q: 2.0e-06, within 1e-04" in lines
+    assert "- largest difference of weights: 5.0e-01, more than 1e-04 **DISAGREES**" in lines
 
 
 def test_markdown_shows_every_contestant(report: CaseReport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.cases import auto, memory, path, process, read, ridge
+from benchmarks.cases import auto, memory, neuco, path, process, read, ridge
 from benchmarks.report import CaseReport
 from benchmarks.settings import Settings
 
@@ -17,5 +17,6 @@ CASES: dict[str, Callable[[Settings], CaseReport]] = {
     "process": process.run,
     "read": read.run,
     "memory": memory.run,
+    "neuco": neuco.run,
 }
 """Every case by its name on the command line, in the order of a full run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,8 +10,11 @@ import numpy as np
 
 from benchmarks.problem import FoldScores
 from benchmarks.workload import Workload
+from fastprobe.embeddings import Submission
+from fastprobe.results import TaskScore
+from fastprobe.tasks import Benchmark
 
-__all__ = ["Answer", "path_scores", "solve"]
+__all__ = ["Answer", "Replayed", "path_scores", "replay", "solve"]
 
 
 def _score(workload: Workload, alpha: float | Literal["auto"], n_folds: int, route: str | None) -> Any:
@@ -28,8 +31,8 @@ def _score(workload: Workload, alpha: float | Literal["auto"], n_folds: int, rou
     )
 
 
-def _by_task(scores: Any) -> FoldScores:
-    return {row.task: np.array(row.fold_scores, dtype=np.float64) for row in scores.rows}
+def _by_task(rows: Iterable[TaskScore]) -> FoldScores:
+    return {row.task: np.array(row.fold_scores, dtype=np.float64) for row in rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ def solve(workload: Workload, alpha: float | Literal["auto"], n_folds: int, rout
     Answer
     """
     scores = _score(workload, alpha, n_folds, route)
-    return Answer(_by_task(scores), {row.task: row.route for row in scores.rows})
+    return Answer(_by_task(scores.rows), {row.task: row.route for row in scores.rows})
 
 
 def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int) -> FoldScores:
@@ -86,5 +89,45 @@ def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int) -> Fo
     path = score_path(
         [workload.submission], workload.benchmark, alphas=list(alphas), protocol="ridge", folds=n_folds, device="cpu"
     )
-    tables = [_by_task(scores) for scores in path]
+    tables = [_by_task(scores.rows) for scores in path]
     return {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What protocol ``neuco`` says of a submission.
+
+    Attributes
+    ----------
+    scores : FoldScores
+        Shape (folds,) per task.
+    q : dict of str to float
+        Q-score by task; NaN where there is none.
+    """
+
+    scores: FoldScores
+    q: dict[str, float]
+
+
+def replay(submissions: Sequence[Submission], benchmark: Benchmark, n_folds: int) -> list[Replayed]:
+    """Replay NeuCo-Bench's probe on several submissions in one call.
+
+    Parameters
+    ----------
+    submissions : sequence of Submission
+    benchmark : Benchmark
+    n_folds : int
+
+    Returns
+    -------
+    list of Replayed
+        In the order of the submissions.
+    """
+    import fastprobe
+
+    scores = fastprobe.score(submissions, benchmark, protocol="neuco", folds=n_folds, device="cpu")
+    found = []
+    for submission in submissions:
+        rows = [row for row in scores.rows if row.submission == submission.name]
+        found.append(Replayed(_by_task(rows), {row.task: np.nan if row.q is None else row.q for row in rows}))
+    return found
