@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench gpu clean
 
 help:
 	@echo "make demo    install into $(VENV) and score the Landsat data that ships with fastprobe"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   install with the peers and run the benchmarks (minutes)"
+	@echo "make gpu     GPU tests, parity and speed on a CUDA device, with any Python that has CuPy; installs nothing"
 	@echo "make clean   remove $(VENV), build products and caches"
 
 demo: $(VENV)/.installed
@@ -33,6 +34,14 @@ format: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	@$(BIN)/python -m benchmarks
+
+# A bare GPU machine may reach no package index: what is there is used, $(VENV) if it has CuPy, else $(PYTHON).
+# Options of benchmarks.gpu: make gpu GPU_OPTIONS="--quick --out results".
+gpu:
+	@python="$(PYTHON)"; \
+	has_cupy='import sys; from importlib.util import find_spec; sys.exit(not find_spec("cupy"))'; \
+	if [ -x $(BIN)/python ] && $(BIN)/python -c "$$has_cupy"; then python=$(BIN)/python; fi; \
+	PYTHONPATH=. "$$python" -m benchmarks.gpu $(GPU_OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

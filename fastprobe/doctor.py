@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import fastprobe
+from fastprobe.backend.cuda.presence import DISTRIBUTIONS, driver_version, find_gpus, pip
 
 __all__ = ["Diagnosis", "Missing", "diagnose"]
 
 _REQUIRED = ("numpy", "scipy", "numba", "pyarrow", "zarr", "typer", "rich", "threadpoolctl")
-_CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 _DRIVER = Path("/proc/driver/nvidia/version")
 _GIB = 2**30
 
@@ -111,32 +110,41 @@ def _memory_bytes() -> int | None:
 
 
 def _devices(missing: list[Missing]) -> dict[str, str]:
-    facts = {"cpu": f"{_cores()} cores"}
-    driver = _DRIVER.read_text(encoding="utf-8").splitlines()[0] if _DRIVER.exists() else None
-    if driver is None and shutil.which("nvidia-smi"):
-        driver = "nvidia-smi is there, its kernel module is not"
-    facts["nvidia driver"] = driver or "none"
-    package = next((name for name in _CUPY if _version(name)), None)
-    if package is None:
+    facts = {"cpu": f"{_cores()} cores", "nvidia driver": _driver()}
+    packages = [name for name in DISTRIBUTIONS if _version(name)]
+    if not packages:
         facts["cupy"] = "not installed"
-        missing.append(Missing("cupy", "GPU scoring, which is planned and not in this version", _pip("cuda13")))
+        missing.append(Missing("cupy", "scoring on an NVIDIA GPU needs it", pip()))
         return facts
-    facts["cupy"] = f"{package} {_version(package)}"
+    facts["cupy"] = ", ".join(f"{name} {_version(name)}" for name in packages)
     try:
         facts |= _gpus()
     except Exception as error:  # a broken CUDA installation shows itself in any way it likes
         facts["gpu"] = f"not usable: {type(error).__name__}: {error}".splitlines()[0]
+        return facts
+    if "gpu" in facts and len(packages) > 1:
+        missing.append(Missing("one cupy", facts["gpu"], f"pip uninstall {' '.join(packages)}; {pip()}"))
     return facts
 
 
+def _driver() -> str:
+    version = driver_version()
+    if version is None:
+        return "none"
+    module = _DRIVER.read_text(encoding="utf-8").splitlines()[0] if _DRIVER.exists() else "kernel module not in sight"
+    return f"CUDA {version[0]}.{version[1]} ({module})"
+
+
 def _gpus() -> dict[str, str]:
+    found = find_gpus()
+    if not found.count:
+        return {"gpu": f"none: {found.reason}"}
+
     import cupy
 
-    if not cupy.is_available():
-        return {"gpu": "none that CuPy can use"}
     runtime = cupy.cuda.runtime
     facts = {"cuda runtime": str(runtime.runtimeGetVersion()), "cuda driver": str(runtime.driverGetVersion())}
-    for i in range(runtime.getDeviceCount()):
+    for i in range(found.count):
         properties = runtime.getDeviceProperties(i)
         capability = f"sm_{properties['major']}{properties['minor']}"
         memory = f"{properties['totalGlobalMem'] / _GIB:.0f} GiB"
@@ -208,7 +216,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _pip(extra: str) -> str:
-    return f"pip install 'fastprobe[{extra}]'"

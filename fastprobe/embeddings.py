@@ -6,13 +6,13 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import InitVar, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastprobe.backend.cuda.foreign import adopted, fingerprint, first_not_finite, gpu_of, to_host
 from fastprobe.errors import InputError
 from fastprobe.readers import read_table
 from fastprobe.readers.table import ArrayPlaces, Places, Table
@@ -35,7 +35,8 @@ class Submission:
         Unique sample ids, without the suffixes ``.zarr.zip`` and ``.zarr``. Given as any sequence of str (or integers).
     x : ndarray, shape (n, d)
         C-contiguous float64, float32, float16, int8 or uint8, finite, as it was given, and not copied if it is already
-        so. 16-bit integers become float32 and 32-bit integers float64, which hold them exactly.
+        so. 16-bit integers become float32 and 32-bit integers float64, which hold them exactly. An array on a GPU (of
+        CuPy, torch, Numba or anything with DLPack) is checked there and stays there, as a CuPy array.
     repairs : mapping of str to int
         What ``lenient`` reading mended, and how often (``{"nan_to_zero": 3}``); empty for strict reading.
     places : Places, optional
@@ -59,7 +60,7 @@ class Submission:
         if places is None:
             source = _source(self.name)
             places = ArrayPlaces(source, as_ids(self.ids, source))
-        ids, x = checked(self.ids, self.x, places)
+        ids, x = (_checked_on_gpu if gpu_of(self.x) is not None else checked)(self.ids, self.x, places)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "x", x)
 
@@ -81,6 +82,15 @@ class Submission:
             As the constructor.
         """
         source = _source(name)
+        if gpu_of(x) is not None:
+            if lenient:
+                raise InputError(
+                    source,
+                    found="an array on a GPU, to be repaired",
+                    expected="lenient=False, or an array of the host",
+                    fix="replace values that are not finite yourself, with torch.nan_to_num for example",
+                )
+            return cls(name, np.asarray(ids), x)  # type: ignore[arg-type]  # an array on a GPU is checked there
         texts = as_ids(ids, source)
         table = Table(texts, as_matrix(x, source), ArrayPlaces(source, texts))
         return cls._of_table(name, table, lenient=lenient)
@@ -159,14 +169,59 @@ class Submission:
         repairs = {**self.repairs, "labelled_ids_missing": len(missing)}
         return type(self)(self.name, self.ids, self.x, repairs)
 
-    @cached_property
+    @property
+    def gpu(self) -> int | None:
+        """Number of the GPU that the features lie on; None on the host."""
+        return None if isinstance(self.x, np.ndarray) else gpu_of(self.x)
+
+    def on_host(self) -> Submission:
+        """Return the same submission with its features on the host, copied there if they are not."""
+        return self if self.gpu is None else type(self)(self.name, self.ids, to_host(self.x))
+
+    @property
     def digest(self) -> str:
-        """Hash of ids, dtype, shape and values (32 hexadecimal digits)."""
+        """Hash of ids, dtype, shape and values (32 hexadecimal digits), computed once.
+
+        Of features on a GPU only sixteen bytes come to the host, computed there: another hash than that of the same
+        values on the host.
+        """
+        # Not a cached_property: before Python 3.12 that has one lock for all submissions, which are hashed in parallel.
+        if "_digest" not in self.__dict__:
+            self.__dict__["_digest"] = self._hashed()
+        return self.__dict__["_digest"]
+
+    def _hashed(self) -> str:
         h = hashlib.blake2b(digest_size=16)
         h.update("\0".join(self.ids.tolist()).encode())
         h.update(f"{self.x.dtype.str}{self.x.shape}".encode())
-        h.update(self.x.data)
+        h.update(self.x.data if self.gpu is None else _fingerprint_on_gpu(self.x))
         return h.hexdigest()
+
+
+def _checked_on_gpu(ids: ArrayLike, x: Any, places: Places) -> tuple[NDArray[np.str_], Any]:
+    """Check what :func:`checked` checks, where the values lie."""
+    array = adopted(x, places.source)
+    # Type and shape go through the same checks as on the host, by an array of the host with a row or two.
+    shape = array.shape if array.ndim != 2 or not len(array) else (1, array.shape[1])
+    kept = as_matrix(np.broadcast_to(np.zeros((), array.dtype), shape), places.source).dtype
+    texts, _ = checked(ids, np.zeros((len(array), 1), dtype=np.int8), places)
+
+    import cupy as cp
+
+    with array.device:
+        matrix = cp.ascontiguousarray(array, dtype=kept)
+        bad = first_not_finite(cp, matrix)
+        if bad is not None:
+            where, found = places.cell(*bad, float(matrix[bad]))
+            raise InputError(where, found=found, expected="a finite number", fix="repair the value")
+    return texts, matrix
+
+
+def _fingerprint_on_gpu(x: Any) -> bytes:
+    import cupy as cp
+
+    with x.device:
+        return fingerprint(cp, x)
 
 
 def _source(name: str) -> str:

@@ -1,34 +1,36 @@
 """The engine: submissions x tasks -> scores.
 
-One submission at a time is read, scored under every protocol and let go, so that memory does not grow with the number
-of submissions. How a probe goes through the tasks of a benchmark is its own business (:mod:`fastprobe.units`).
+A submission is read, scored under every protocol and let go, so that memory does not grow with the number of
+submissions (:mod:`fastprobe.scoring`). How a probe goes through the tasks of a benchmark is its own business
+(:mod:`fastprobe.units`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastprobe.backend import check_device, get_backend
+from fastprobe.backend import Backend, check_device, get_backend
+from fastprobe.backend.cuda.foreign import adopted, gpu_of, plain, to_host
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
 from fastprobe.planner import Shape, choose_route
 from fastprobe.protocol import Protocol
-from fastprobe.reading import in_turn
+from fastprobe.reading import ReadAhead, in_turn
 from fastprobe.results import Scores, TaskScore
+from fastprobe.scoring import Progress, Run
 from fastprobe.tasks import Benchmark, Kind, Task
-from fastprobe.units import Located, locate, make_scorer
+from fastprobe.units import make_scorer
 
-__all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_path", "score_protocols"]
+__all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_each", "score_path", "score_protocols"]
 
-Progress = Callable[[str, int, int], None]
-"""Called with (submission, units done, units in all) whenever a unit is finished: a sample group of a submission for
-ridge, a task of a submission for neuco."""
+_log = logging.getLogger(__name__)
 
 Alpha = float | Literal["auto"]
 
@@ -40,7 +42,7 @@ def score(
     protocol: str | Protocol = "ridge",
     alpha: Alpha | None = None,
     folds: int | None = None,
-    device: str = "auto",
+    device: str | Backend = "auto",
     route: str | None = None,
     lenient: bool = False,
     progress: Progress | None = None,
@@ -50,7 +52,8 @@ def score(
     Parameters
     ----------
     submissions : iterable of Submission or path
-        Paths are read when their turn comes, so that only one embedding is in memory at a time; so is a generator.
+        Paths are read when their turn comes, so that only a few embeddings are in memory at a time: the one that is
+        scored and the next, on a GPU a few more. A generator is asked in the calling thread, without the next.
     benchmark : Benchmark
     protocol : str or Protocol
         Name of a built-in protocol, path of a ``.toml`` file, or a protocol.
@@ -58,9 +61,12 @@ def score(
         Overrides the strength of the protocol.
     folds : int, optional
         Overrides its number of folds.
-    device : {"auto", "cpu", "cuda"}
+    device : str or Backend
+        ``cpu``, ``cuda``, ``cuda:N`` for one of several GPUs, ``auto`` for a GPU if there is one; or what
+        :func:`fastprobe.backend.get_backend` returned, to be used again.
     route : str, optional
-        Force a route (``direct``, ``downdate``, ``iterate``, ``dual``) instead of letting the planner choose.
+        Force a route of ridge (``direct``, ``downdate``, ``iterate``, ``dual``, ``mixed``), which the planner chooses
+        otherwise.
     lenient : bool
         Mend what NeuCo-Bench would mend, and count it; also drops labelled samples that a submission lacks.
     progress : callable, optional
@@ -77,7 +83,7 @@ def score(
         If a submission, the benchmark, an option or their combination is wrong.
     """
     chosen = _protocol(protocol, alpha, folds)
-    (scores,) = _score(submissions, benchmark, [[chosen]], device, route, lenient, progress)
+    (scores,) = _gathered(_begin(submissions, benchmark, [[chosen]], device, route, lenient, progress))
     return scores
 
 
@@ -86,7 +92,7 @@ def score_protocols(
     benchmark: Benchmark,
     *,
     protocols: Sequence[str | Protocol],
-    device: str = "auto",
+    device: str | Backend = "auto",
     lenient: bool = False,
     progress: Progress | None = None,
 ) -> list[Scores]:
@@ -103,7 +109,31 @@ def score_protocols(
         One per protocol, each what :func:`score` gives under that protocol.
     """
     families = [[_protocol(protocol, None, None)] for protocol in protocols]
-    return _score(submissions, benchmark, families, device, None, lenient, progress)
+    return _gathered(_begin(submissions, benchmark, families, device, None, lenient, progress))
+
+
+def score_each(
+    submissions: Iterable[Submission | str | Path],
+    benchmark: Benchmark,
+    *,
+    protocols: Sequence[str | Protocol],
+    device: str | Backend = "auto",
+    lenient: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[list[Scores]]:
+    """Score submissions, and give the scores of each when they are known; parameters as in :func:`score_protocols`.
+
+    Options are checked before this returns. What is wrong with a submission is said when its turn comes, after the
+    scores of all before it.
+
+    Yields
+    ------
+    list of Scores
+        Of a submission, one per protocol.
+    """
+    families = [[_protocol(protocol, None, None)] for protocol in protocols]
+    run = _begin(submissions, benchmark, families, device, None, lenient, progress)
+    return ([Scores(rows, p.to_dict()) for rows, p in zip(found, run.protocols, strict=True)] for found in run)
 
 
 def score_path(
@@ -113,7 +143,7 @@ def score_path(
     alphas: Sequence[float],
     protocol: str | Protocol = "ridge",
     folds: int | None = None,
-    device: str = "auto",
+    device: str | Backend = "auto",
     route: str | None = None,
     lenient: bool = False,
     progress: Progress | None = None,
@@ -135,7 +165,7 @@ def score_path(
     protocols = [_protocol(protocol, alpha, folds) for alpha in alphas]
     if any(p.alpha == "auto" for p in protocols):
         raise InputError("alphas", found="'auto'", expected="numbers above 0", fix="use score(alpha='auto')")
-    return _score(submissions, benchmark, [protocols], device, route, lenient, progress)
+    return _gathered(_begin(submissions, benchmark, [protocols], device, route, lenient, progress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +196,7 @@ def score_arrays(
     protocol: str | Protocol = "ridge",
     alpha: Alpha | None = None,
     folds: int | None = None,
-    device: str = "auto",
+    device: str | Backend = "auto",
     route: str | None = None,
 ) -> ArrayScore:
     """Score features and labels that are in memory; row i of `x` belongs to label i.
@@ -174,17 +204,21 @@ def score_arrays(
     Parameters
     ----------
     x : array, shape (n, d)
-        Anything that :func:`numpy.asarray` or DLPack understands.
+        Anything that :func:`numpy.asarray` or DLPack understands. An array on a GPU (of CuPy, torch, Numba or anything
+        with DLPack) stays there: it is checked and scored where it lies, and only the scores come to the host. The
+        protocol ``neuco``, which standardises on the host, is the exception.
     y : array, shape (n,)
         Labels; two values for classification.
     kind : {"regression", "classification"}
-    protocol, alpha, folds, device, route
+    protocol, alpha, folds, route
         As in :func:`score`. Schemes that read a file of ids need :func:`score`.
+    device : str or Backend
+        As in :func:`score`; for features on a GPU, ``auto`` is that GPU.
 
     Raises
     ------
     InputError
-        If shapes do not fit, or a value is not finite.
+        If shapes do not fit, or a value is not finite, or the features lie on another GPU than `device`.
     """
     chosen = _protocol(protocol, alpha, folds)
     if chosen.folds.needs_file:
@@ -192,15 +226,23 @@ def score_arrays(
             "protocol", found=f"{chosen.folds.scheme} folds, which go by sample id", expected="a scheme without a file",
             fix="use fastprobe.score with a Submission and a Benchmark",
         )  # fmt: skip
-    x, y = _host(x), _host(y)
-    if y.ndim != 1 or x.ndim != 2 or len(x) != len(y):
+    number, y = gpu_of(x), _host(y)
+    if number is None:
+        x = _host(x)
+    elif device == "auto":
+        device = f"cuda:{number}"
+    if y.ndim != 1 or len(x.shape) != 2 or x.shape[0] != len(y):
         raise InputError(
-            "score_arrays", found=f"x {x.shape} and y {y.shape}", expected="(n, d) and (n,)", fix="reshape them"
+            "score_arrays", found=f"x {tuple(x.shape)} and y {y.shape}", expected="(n, d) and (n,)", fix="reshape them"
         )
     ids = [f"{i:09d}" for i in range(len(y))]
     task = Task.from_arrays("labels", kind, ids, y)
+    submission = Submission.from_arrays("array", ids, x)
+    if submission.gpu is not None and chosen.probe == "neuco":
+        _log.info("the protocol %s standardises on the host: the array is copied there", chosen.name)
+        submission = submission.on_host()
     scores = score(
-        [Submission.from_arrays("array", ids, x)],
+        [submission],
         Benchmark.from_tasks([task]),
         protocol=chosen,
         device=device,
@@ -212,6 +254,9 @@ def score_arrays(
 
 
 def _host(a: Any) -> NDArray[Any]:
+    a = plain(a)
+    if gpu_of(a) is not None:
+        return to_host(adopted(a, "score_arrays"))
     if not isinstance(a, np.ndarray) and hasattr(a, "__dlpack__"):
         return np.from_dlpack(a)
     return np.asarray(a)
@@ -222,60 +267,38 @@ def _protocol(protocol: str | Protocol, alpha: Alpha | None, folds: int | None) 
     return found.with_options(alpha=alpha, folds=folds)
 
 
-def _score(
+def _begin(
     submissions: Iterable[Submission | str | Path],
     benchmark: Benchmark,
     families: Sequence[Sequence[Protocol]],
-    device: str,
+    device: str | Backend,
     route: str | None,
     lenient: bool,
     progress: Progress | None,
-) -> list[Scores]:
-    """Score under several protocols, one Scores each; those of one family differ in their fixed strength only."""
+) -> Run:
+    """Check the options and begin to read; protocols of one family differ in their fixed strength only."""
     if route is not None:
         choose_route(Shape(1, 1, 1, 1, 1), route=route)  # a wrong name fails before anything is read
         _require_routes(protocol for family in families for protocol in family)
-    check_device(device)
+    if isinstance(device, str):
+        check_device(device)
     coming = in_turn(submissions, lenient=lenient)  # reads the first while the backend is loaded and folds are made
-    backend = get_backend(device)
+    backend = get_backend(device) if isinstance(device, str) else device
+    on_host = [family[0].name for family in families if family[0].probe == "neuco"]  # it standardises there
+    if isinstance(coming, ReadAhead) and len(on_host) < len(families):
+        coming.prefetch_with(backend.prefetch)
     scorers = [make_scorer(backend, benchmark, family, route) for family in families]
-    protocols = [protocol for scorer in scorers for protocol in scorer.protocols]
-    needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
-    rows: list[list[TaskScore]] = [[] for _ in protocols]
-    seen: set[str] = set()
-    try:
-        total = len(submissions) * sum(scorer.units for scorer in scorers)  # type: ignore[arg-type]  # a generator has no length
-    except TypeError:
-        total = 0
-    done = 0
-    for submission in coming:
-        if submission.name in seen:
-            raise InputError(
-                "submissions",
-                found=f"two with the name {submission.name!r}",
-                expected="one name each",
-                fix="rename one",
-            )
-        seen.add(submission.name)
-        located = Located(submission, benchmark, locate(benchmark, submission), {})
-        if (located.rows_of[needed] < 0).any():
-            known, dropped = _restrict(benchmark, submission, lenient)
-            located = replace(located, benchmark=known, dropped=dropped)
-        found: list[dict[str, TaskScore]] = [{} for _ in protocols]
-        with backend.session():
-            first = 0
-            for scorer in scorers:
-                for records in scorer.run(located):
-                    for by_task, record in zip(found[first:], records, strict=False):
-                        by_task.update({r.task: r for r in record})
-                    done += 1
-                    if progress is not None:
-                        progress(submission.name, done, max(total, done))
-                first += len(scorer.protocols)
-        for target, by_task in zip(rows, found, strict=True):
-            target.extend(by_task[name] for name in sorted(by_task))
-        del submission, located
-    return [Scores(r, p.to_dict()) for r, p in zip(rows, protocols, strict=True)]
+    count = len(submissions) if isinstance(submissions, Collection | ReadAhead) else None
+    return Run(coming, count, benchmark, backend, scorers, on_host, lenient, progress)
+
+
+def _gathered(run: Run) -> list[Scores]:
+    """One Scores per protocol, of all submissions."""
+    rows: list[list[TaskScore]] = [[] for _ in run.protocols]
+    for found in run:
+        for target, records in zip(rows, found, strict=True):
+            target.extend(records)
+    return [Scores(r, p.to_dict()) for r, p in zip(rows, run.protocols, strict=True)]
 
 
 def _require_routes(protocols: Iterable[Protocol]) -> None:
@@ -287,25 +310,3 @@ def _require_routes(protocols: Iterable[Protocol]) -> None:
                 expected="a route only for ridge",
                 fix="leave --route out",
             )
-
-
-def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tuple[Benchmark, dict[str, int]]:
-    """Drop the labelled samples that a submission lacks, counted by task; refuse to if strict."""
-    present = set(submission.ids.tolist())
-    tasks, dropped = [], {}
-    for task in benchmark.tasks:
-        has = np.array([sample in present for sample in task.ids.tolist()])
-        if has.all():
-            tasks.append(task)
-            continue
-        lacking = task.ids[~has]
-        if not lenient or has.sum() < 2:
-            raise InputError(
-                f"submission {submission.name!r}, task {task.name!r}",
-                found=f"no embedding for {len(lacking)} of {len(task.ids)} labelled samples, first {str(lacking[0])!r}",
-                expected="an embedding for every labelled sample",
-                fix="add the missing rows, or score with --lenient to leave those samples out",
-            )
-        dropped[task.name] = len(lacking)
-        tasks.append(replace(task, ids=task.ids[has], y=task.y[has]))
-    return replace(benchmark, tasks=tuple(tasks)), dropped

@@ -6,6 +6,8 @@ R2 and F1 are what Q is made of; mean squared error, accuracy, precision and rec
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,21 +44,21 @@ def fold_statistics(backend: Backend, sets: RowSets, y: Array, residuals: Array,
     labels = y[sets.rows]
     n = sets.sizes
 
-    def host(a: Array) -> NDArray[np.float64]:
-        return backend.to_numpy(a)
+    def together(*arrays: Array) -> NDArray[Any]:
+        return backend.to_numpy(xp.stack(arrays))  # one copy from the device
 
     if kind == "regression":
-        mean = xp.where(mask, labels, 0.0).sum(axis=1) / backend.asarray(n)
+        mean = xp.where(mask, labels, 0.0).sum(axis=1) / mask.sum(axis=1)
         centered = xp.where(mask, labels - mean[:, None], 0.0)
         members = xp.where(mask, labels, labels[:, :1])
         constant = members.max(axis=1) == members.min(axis=1)
         tss = xp.where(constant, 0.0, (centered * centered).sum(axis=1))
         sse = xp.where(mask, residuals * residuals, 0.0).sum(axis=1)
-        mean_y, total, error = (tuple(map(float, host(a))) for a in (mean, tss, sse))
+        mean_y, total, error = (tuple(map(float, row)) for row in together(mean, tss, sse))
         return FoldStats(tuple(map(int, n)), mean_y=mean_y, tss=total, sse=error)
     truth, guess = labels > 0, labels - residuals > 0
     cells = (truth & guess, ~truth & guess, truth & ~guess, ~truth & ~guess)
-    tp, fp, fn, tn = (tuple(map(int, host((cell & mask).sum(axis=1)))) for cell in cells)
+    tp, fp, fn, tn = (tuple(map(int, row)) for row in together(*((cell & mask).sum(axis=1) for cell in cells)))
     return FoldStats(tuple(map(int, n)), tp=tp, fp=fp, fn=fn, tn=tn)
 
 

@@ -12,6 +12,12 @@ compressed rows), because the features are much larger than everything else and 
 Kernels of the replay work on one fold, whose steps depend on each other. A step needs the outputs of its rows before
 their gradient, but the gradient of a row needs no other row: four rows at a time are read, multiplied by the weights,
 and added to the gradient while they are in the first-level cache.
+
+Kernels of the sweep work on a range of folds, which is theirs alone. Predictions of four rows at a time run along the
+columns: four sums that wait for nothing but themselves, over rows that stay in the first-level cache for all tasks.
+
+The kernel of the logistic probe works on a range of feature rows and adds to the losses of all columns, so each range
+needs losses of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +30,11 @@ import numpy as np
 
 __all__ = [
     "center_rows",
+    "logistic_step",
     "mt19937",
     "predict_linear",
+    "prefix_confusion",
+    "prefix_scan",
     "randperm",
     "set_adjoint",
     "set_forward",
@@ -41,11 +50,19 @@ _compile: Any = numba.njit(nogil=True, cache=True, fastmath=_FAST)
 _exact: Any = numba.njit(nogil=True, cache=True)
 # Division by zero gives infinity, as in NumPy; the check for it would keep loops from being vectorised.
 _float32: Any = numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
+# Vectorised, but every operation is done as it is written: sums that round on purpose depend on it.
+_vector: Any = numba.njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 
 _N, _M = 624, 397  # size of the state of MT19937, and the distance of its recurrence
 _UPPER, _LOWER, _MATRIX = np.uint32(0x80000000), np.uint32(0x7FFFFFFF), np.uint32(0x9908B0DF)
 
 _BETA1, _BETA2, _DECAY, _EPS = 0.9, 0.999, 0.01, np.float32(1e-8)  # of torch's AdamW
+_LARGEST = 708.0  # exp(-708) is about the smallest normal number; nothing below it changes a result
+_LOG2_E, _LN2_HIGH, _LN2_LOW = math.log2(math.e), 6.93147180369123816490e-01, 1.90821492927058770002e-10
+_SHIFT = 1.5 * 2.0**52  # added to a number, leaves the nearest integer in its last bits
+_SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
+_EXP = tuple(1.0 / math.factorial(i) for i in range(13, -1, -1))  # to 4e-18 within +-ln(2) / 2
+_ARTANH = tuple(1.0 / (2 * i + 1) for i in range(16, -1, -1))  # of artanh(u) / u by u^2; to 2e-17 within 1/3
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 
 
@@ -264,3 +281,124 @@ def predict_linear(x, rows, weights, out):  # type: ignore[no-untyped-def]
         for k in range(weights.shape[0]):
             ya, yb, yc, ye = _dot4(x, weights[k], rows[i], rows[b], rows[c], rows[e])
             out[k, i], out[k, b], out[k, c], out[k, e] = ya, yb, yc, ye
+
+
+@_compile
+def _add_squares(xa, xb, xc, xe, z, a, b, c, e, out):  # type: ignore[no-untyped-def]
+    for j in range(z.size):
+        zj = z[j]
+        a += xa[j] * zj
+        b += xb[j] * zj
+        c += xc[j] * zj
+        e += xe[j] * zj
+        out[j] += (a * a + b * b) + (c * c + e * e)
+
+
+@_compile
+def prefix_scan(features, z, mean, y, sizes, sse, lo, hi):  # type: ignore[no-untyped-def]
+    """Squared errors for every number of leading features, folds ``lo`` to ``hi`` only."""
+    none = np.zeros(z.shape[1])
+    for k in range(lo, hi):
+        x, by_task, error = features[k], z[k].T.copy(), mean[k] - y[k]
+        sse[k] = 0.0
+        whole = sizes[k] // 4 * 4
+        for i in range(0, whole, 4):
+            for t in range(error.shape[1]):
+                a, b, c, e = error[i, t], error[i + 1, t], error[i + 2, t], error[i + 3, t]
+                _add_squares(x[i], x[i + 1], x[i + 2], x[i + 3], by_task[t], a, b, c, e, sse[k, t])
+        for i in range(whole, sizes[k]):
+            for t in range(error.shape[1]):
+                _add_squares(x[i], none, none, none, by_task[t], error[i, t], 0.0, 0.0, 0.0, sse[k, t])
+
+
+@_compile
+def _add_positives(xa, xb, xc, xe, z, a, b, c, e, ta, tb, tc, te, right, guesses):  # type: ignore[no-untyped-def]
+    for j in range(z.size):
+        zj = z[j]
+        a += xa[j] * zj
+        b += xb[j] * zj
+        c += xc[j] * zj
+        e += xe[j] * zj
+        ga, gb, gc, ge = np.int32(a > 0), np.int32(b > 0), np.int32(c > 0), np.int32(e > 0)
+        right[j] += (ga & ta) + (gb & tb) + (gc & tc) + (ge & te)
+        guesses[j] += ga + gb + gc + ge
+
+
+@_compile
+def prefix_confusion(features, z, mean, y, sizes, counts, lo, hi):  # type: ignore[no-untyped-def]
+    """True and false positives and false negatives for every number of leading features, folds ``lo`` to ``hi``."""
+    none, no = np.zeros(z.shape[1]), np.int32(0)
+    for k in range(lo, hi):
+        x, by_task, truth = features[k], z[k].T.copy(), (y[k] > 0).astype(np.int32)
+        right, guesses, missed = counts[k, :, 0], counts[k, :, 1], counts[k, :, 2]
+        counts[k] = 0
+        whole = sizes[k] // 4 * 4
+        for i in range(0, whole, 4):
+            for t in range(truth.shape[1]):
+                a, b, c, e = truth[i, t], truth[i + 1, t], truth[i + 2, t], truth[i + 3, t]
+                first = mean[k, t]
+                _add_positives(
+                    x[i], x[i + 1], x[i + 2], x[i + 3], by_task[t], first, first, first, first, a, b, c, e,
+                    right[t], guesses[t],
+                )  # fmt: skip
+        for i in range(whole, sizes[k]):
+            for t in range(truth.shape[1]):
+                _add_positives(
+                    x[i], none, none, none, by_task[t], mean[k, t], 0.0, 0.0, 0.0, truth[i, t], no, no, no,
+                    right[t], guesses[t],
+                )  # fmt: skip
+        for t in range(truth.shape[1]):
+            missed[t] = truth[: sizes[k], t].sum() - right[t]
+            guesses[t] -= right[t]
+
+
+# Horner's rule, written out: a loop over coefficients within the loop over columns would not be vectorised.
+@_vector
+def _exp_near_0(x):  # type: ignore[no-untyped-def]
+    c = _EXP
+    total = ((c[0] * x + c[1]) * x + c[2]) * x + c[3]
+    total = (((total * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]
+    total = (((total * x + c[8]) * x + c[9]) * x + c[10]) * x + c[11]
+    return (total * x + c[12]) * x + c[13]
+
+
+@_vector
+def _artanh_by_root(x):  # type: ignore[no-untyped-def]
+    c = _ARTANH
+    total = ((c[0] * x + c[1]) * x + c[2]) * x + c[3]
+    total = (((total * x + c[4]) * x + c[5]) * x + c[6]) * x + c[7]
+    total = (((total * x + c[8]) * x + c[9]) * x + c[10]) * x + c[11]
+    total = (((total * x + c[12]) * x + c[13]) * x + c[14]) * x + c[15]
+    return total * x + c[16]
+
+
+@_vector
+def _logistic_row(eta, y, inside, residual, curvature, loss, power, bits, exponent):  # type: ignore[no-untyped-def]
+    # exp(-|eta|) = 2^exponent exp(rest), without calls, so that all of it runs on vectors. `bits` are those of `power`.
+    for c in range(eta.size):
+        size = abs(eta[c])
+        power[c] = _SHIFT - (_LARGEST if size > _LARGEST else size) * _LOG2_E
+        exponent[c] = power[c] - _SHIFT
+    for c in range(eta.size):
+        bits[c] = (bits[c] - _SHIFT_BITS + 1023) << 52
+    for c in range(eta.size):
+        value, size, label = eta[c], abs(eta[c]), y[c]
+        rest = -(_LARGEST if size > _LARGEST else size) - exponent[c] * _LN2_HIGH - exponent[c] * _LN2_LOW
+        e = power[c] * _exp_near_0(rest)
+        share = 1.0 / (1.0 + e)
+        u = e / (2.0 + e)  # log(1 + e) = 2 artanh(e / (2 + e))
+        log_loss = 2.0 * u * _artanh_by_root(u * u) + (value if value > 0 else 0.0) - label * value
+        residual[c] = (e * share if value < 0 else share) - label if inside[c] > 0 else 0.0
+        curvature[c] = e * share * share if inside[c] > 0 else 0.0
+        loss[c] += log_loss if inside[c] > 0 else 0.0
+
+
+@_vector
+def logistic_step(eta, y, training, task, fold, residual, curvature, loss, lo, hi):  # type: ignore[no-untyped-def]
+    """Residuals and curvature weights of rows ``lo`` to ``hi``; their losses are added to those of the columns."""
+    columns = eta.shape[1]
+    label, inside, power, exponent = np.empty(columns), np.empty(columns), np.empty(columns), np.empty(columns)
+    for i in range(lo, hi):
+        for c in range(columns):
+            label[c], inside[c] = y[i, task[c]], training[i, fold[c]]
+        _logistic_row(eta[i], label, inside, residual[i], curvature[i], loss, power, power.view(np.int64), exponent)

@@ -13,13 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "block_press",
     "center_rows",
+    "fold_metrics",
+    "logistic_step",
     "mt19937",
     "predict_linear",
+    "prefix_confusion",
+    "prefix_scan",
     "randperm",
     "set_adjoint",
     "set_forward",
     "set_hat",
+    "standardize_gather",
     "train_linear",
 ]
 
@@ -89,6 +95,93 @@ def set_hat(x: NDArray[Any], mean: Floats, rows: Ints, sizes: Ints, u: Floats, w
     """
     set_forward(x, mean, rows, sizes, -u, w)
     set_adjoint(x, mean, rows, sizes, w, out)
+
+
+def standardize_gather(
+    x: NDArray[Any],
+    rows: Ints,
+    mask: NDArray[np.bool_],
+    mean: Floats,
+    scale: Floats | None,
+    out: NDArray[np.floating[Any]],
+) -> None:
+    """Gather, centre and scale: ``out[...] = (x[rows[...]] - mean) * scale``, in float64; 0 where the mask is not set.
+
+    Parameters
+    ----------
+    x : ndarray of float64, float32, float16, int8 or uint8, shape (n, d)
+    rows : ndarray of int64, shape (...)
+        Any value where `mask` is not set.
+    mask : ndarray of bool, shape (...)
+    mean : ndarray of float64, shape (d,)
+    scale : ndarray of float64, shape (d,), or None
+        None stands for ones.
+    out : ndarray of float64 or float32, shape (..., d)
+        Rounded once.
+    """
+    out[...] = 0
+    out[mask] = (x[rows[mask]].astype(np.float64) - mean) * (1.0 if scale is None else scale)
+
+
+def block_press(blocks: Floats, sizes: Ints, rhs: Floats, v: Floats, ok: NDArray[np.bool_], error: Floats) -> None:
+    """Solve ``blocks[k] v[k] = rhs[k]`` by Cholesky factorisation for every set, and check the solution.
+
+    Parameters
+    ----------
+    blocks : ndarray of float64, shape (K, m, m)
+        Symmetric, ``I - H_SS`` of every set in the leading ``sizes[k]`` rows and columns, of which both triangles are
+        read; the rest is ignored.
+    sizes : ndarray of int64, shape (K,)
+    rhs : ndarray of float64, shape (K, m, t)
+    v : ndarray of float64, shape (K, m, t)
+        NaN where the factorisation failed, 0 in padded slots.
+    ok : ndarray of bool, shape (K,)
+        Whether every pivot was positive and finite.
+    error : ndarray of float64, shape (K,)
+        ``|blocks[k] v[k] - rhs[k]| / |rhs[k]|``, the largest over the t columns; 0 where both vanish, NaN where the
+        factorisation failed.
+    """
+    tiny = np.finfo(np.float64).tiny
+    for k, size in enumerate(sizes):
+        block, target = blocks[k, :size, :size], rhs[k, :size]
+        v[k], v[k, :size], ok[k], error[k] = 0, np.nan, False, np.nan
+        try:
+            lower = np.linalg.cholesky(block)
+        except np.linalg.LinAlgError:
+            continue
+        if not np.isfinite(lower).all():
+            continue
+        v[k, :size] = np.linalg.solve(lower.T, np.linalg.solve(lower, target))
+        missed = np.linalg.norm(block @ v[k, :size] - target, axis=0)
+        scale = np.maximum(np.linalg.norm(target, axis=0), tiny)
+        ok[k], error[k] = True, np.where(missed == 0, 0.0, missed / scale).max(initial=0.0)
+
+
+def fold_metrics(y: Floats, rows: Ints, sizes: Ints, residuals: Floats, out: Floats) -> None:
+    """Reduce held-out residuals to what R2 and F1 are made of; see :func:`fastprobe.metrics.fold_statistics`.
+
+    Parameters
+    ----------
+    y : ndarray of float64, shape (n, t)
+        Labels; -1 and +1 for classification.
+    rows : ndarray of int64, shape (K, m)
+        Held-out rows.
+    sizes : ndarray of int64, shape (K,)
+    residuals : ndarray of float64, shape (K, m, c)
+        ``y - prediction``; column q is of task ``q mod t``.
+    out : ndarray of float64, shape (7, K, c)
+        Mean label, sum of squares about it (exactly 0 for constant labels), sum of squared residuals; true positives,
+        false positives, false negatives, true negatives at threshold 0. NaN, 0, 0, ... for an empty set.
+    """
+    tasks = np.arange(residuals.shape[2]) % y.shape[1]
+    for k, size in enumerate(sizes):
+        labels, rest = y[rows[k, :size]][:, tasks], residuals[k, :size]
+        out[0, k] = labels.mean(axis=0) if size else np.nan
+        out[1, k] = np.where((labels == labels[:1]).all(axis=0), 0.0, ((labels - out[0, k]) ** 2).sum(axis=0))
+        out[2, k] = (rest**2).sum(axis=0)
+        truth, guess = labels > 0, labels - rest > 0
+        for field, cell in enumerate((truth & guess, ~truth & guess, truth & ~guess, ~truth & ~guess), 3):
+            out[field, k] = cell.sum(axis=0)
 
 
 def mt19937(state: Words, out: Words) -> None:
@@ -192,3 +285,90 @@ def predict_linear(x: Singles, rows: Ints, weights: Singles, out: Singles) -> No
     out : ndarray of float32, shape (k, m)
     """
     out[:] = weights[:, :-1] @ x[rows].T + weights[:, -1:]
+
+
+def prefix_scan(features: Floats, z: Floats, mean: Floats, y: Floats, sizes: Ints, sse: Floats) -> None:
+    """Squared error of the held-out rows for every number s of leading features.
+
+    The prediction of row i is ``mean + sum(features[k, i, j] z[k, j], j < s)``. With ``L L'`` the Gram matrix of the
+    training rows of fold k, features ``L^-1 x`` and coefficients ``z = L^-1 X'y``, that is the prediction of the ridge
+    probe on the first s features.
+
+    Parameters
+    ----------
+    features : ndarray of float64, shape (K, m, d)
+    z : ndarray of float64, shape (K, d, t)
+    mean : ndarray of float64, shape (K, t)
+    y : ndarray of float64, shape (K, m, t)
+    sizes : ndarray of int64, shape (K,)
+        Rows of each fold; what follows them is padding.
+    sse : ndarray of float64, shape (K, t, d)
+    """
+    for k, size in enumerate(sizes):
+        for task in range(y.shape[2]):
+            errors = _prefixes(features[k, :size], z[k, :, task], mean[k, task]) - y[k, :size, task, None]
+            sse[k, task] = (errors * errors).sum(axis=0)
+
+
+def prefix_confusion(
+    features: Floats, z: Floats, mean: Floats, y: Floats, sizes: Ints, counts: NDArray[np.int32]
+) -> None:
+    """True positives, false positives and false negatives for every number of leading features.
+
+    A prediction, as in :func:`prefix_scan`, is positive above 0; so is a label.
+
+    Parameters
+    ----------
+    features : ndarray of float64, shape (K, m, d)
+    z : ndarray of float64, shape (K, d, t)
+    mean : ndarray of float64, shape (K, t)
+    y : ndarray of float64, shape (K, m, t)
+    sizes : ndarray of int64, shape (K,)
+    counts : ndarray of int32, shape (K, t, 3, d)
+    """
+    for k, size in enumerate(sizes):
+        for task in range(y.shape[2]):
+            guess = _prefixes(features[k, :size], z[k, :, task], mean[k, task]) > 0
+            truth = y[k, :size, task, None] > 0
+            counts[k, task] = [(cell).sum(axis=0) for cell in (guess & truth, guess & ~truth, ~guess & truth)]
+
+
+def _prefixes(features: Floats, z: Floats, mean: np.float64) -> Floats:
+    return mean + np.cumsum(features * z, axis=1)
+
+
+def logistic_step(
+    eta: Floats,
+    y: Floats,
+    training: NDArray[np.bool_],
+    task: Ints,
+    fold: Ints,
+    residual: Floats,
+    curvature: Floats,
+    loss: Floats,
+) -> None:
+    """Residuals, curvature weights and losses of logistic probes, all columns (fold, task, strength) at once.
+
+    With ``p = 1 / (1 + exp(-eta))``, for the training rows of a column ``residual = p - y`` and
+    ``curvature = p (1 - p)``; 0 for the others. ``loss`` is the sum of ``log(1 + exp(eta)) - y eta`` over training
+    rows. So the gradient of a column is ``X' residual``, and its Hessian ``X' diag(curvature) X``, without penalty.
+
+    Parameters
+    ----------
+    eta : ndarray of float64, shape (n, C)
+        Linear predictors.
+    y : ndarray of float64, shape (n, t)
+        Labels, 0 or 1; anything between is a probability.
+    training : ndarray of bool, shape (n, K)
+        Rows that train each fold.
+    task, fold : ndarray of int64, shape (C,)
+        Of every column.
+    residual, curvature : ndarray of float64, shape (n, C)
+    loss : ndarray of float64, shape (C,)
+    """
+    inside, labels = training[:, fold], y[:, task]
+    e = np.exp(-np.abs(eta))
+    p = np.where(eta < 0, e, 1.0) / (1.0 + e)
+    residual[:] = np.where(inside, p - labels, 0.0)
+    curvature[:] = np.where(inside, e / (1.0 + e) ** 2, 0.0)
+    loss[:] = np.where(inside, np.log1p(e) + np.maximum(eta, 0.0) - labels * eta, 0.0).sum(axis=0)

@@ -45,10 +45,15 @@ class Problem:
         return max(1 / np.linalg.eigvalsh(rest[np.ix_(s, s)])[0] for s in self.held_out)
 
     def tolerance_of(self, route: str) -> float:
-        """Bound for a route; conjugate gradients stop at a relative residual of 1e-11 per column of sqrt(m) rows."""
-        if route != "iterate":
+        """Bound for a route.
+
+        Those that iterate stop at a relative residual of 1e-11 per column: of sqrt(m) rows for ``iterate``; of whitened
+        normal equations for ``mixed``, whose right-hand side is no longer than the labels of all rows.
+        """
+        if route not in ("iterate", "mixed"):
             return self.tolerance
-        return self.tolerance + 1e-11 * np.sqrt(max(map(len, self.held_out))) * self.amplification
+        rows = len(self.x) if route == "mixed" else max(map(len, self.held_out))
+        return self.tolerance + 1e-11 * np.sqrt(rows) * self.amplification
 
 
 def make(name: str, n: int, d: int, t: int, *, alpha: float, folds: int = 5, share: float = 0.1, **kind) -> Problem:

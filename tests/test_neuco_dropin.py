@@ -647,7 +647,7 @@ WRONG_LABELS: dict[str, tuple[Callable[[Place], object], str, str]] = {
                        "height__regression.csv, task 'height'", "10 samples"),
     "one sample": (lambda p: labels(p.labels, "ships__cls", [*p.ids[:2], "u"], [0, 1, 1]) and
                    p.submission.write_text("".join(p.submission.read_text().splitlines(keepends=True)[:2])),
-                   "csv", "1 samples"),
+                   "csv", "1 sample"),
 }  # fmt: skip
 """What spoils the labels, and what the place and the finding must contain."""
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from parity import small
 from problems import PROBLEMS, Problem, make, refit_scipy, refit_sklearn
 
+from fastprobe import score
 from fastprobe.backend import get_backend
+from fastprobe.backend.cpu import CpuBackend
 from fastprobe.planner import ROUTE_NAMES
-from fastprobe.probes.ridge import RidgeProblem, solve
+from fastprobe.probes.ridge import RidgeProblem, mixed, solve
 from fastprobe.probes.ridge.cg import conjugate_gradients
 from fastprobe.probes.ridge.grams import GramPart, merge
 from fastprobe.probes.ridge.solve import ROUTES, TOLERANCE
@@ -123,6 +128,87 @@ def test_unsolvable_fold_fails_with_its_error(monkeypatch: pytest.MonkeyPatch) -
     spoilt = [held[0] == case.held_out[1][0] for held in case.held_out]
     assert solution.failed[:, 0].tolist() == spoilt
     assert solution.error[1, 0] == 1e-3 > TOLERANCE
+
+
+def spread_out(log_condition: float, alpha: float = 1.0) -> Problem:
+    """Features whose Gram matrix, less its diagonal, is the worse conditioned the larger `log_condition`."""
+    rng = np.random.default_rng(8)
+    n, d = 300, 40
+    turned = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    lengths = np.sqrt(alpha * 10 ** np.linspace(0, log_condition, d) / n)
+    x = rng.standard_normal((n, d)) * lengths @ turned
+    y = x @ rng.standard_normal((d, 2)) / np.sqrt((x * x).sum(axis=1).mean()) + rng.standard_normal((n, 2))
+    return Problem("spread-out", x, y, [np.sort(rng.permutation(n)[:30]) for _ in range(4)], alpha)
+
+
+@pytest.mark.parametrize(
+    ("log_condition", "wide", "refactorised"), [(3, False, False), (8, True, False), (14, True, True)]
+)
+def test_mixed_takes_the_factor_that_the_condition_asks_for_and_says_so(
+    log_condition: float, wide: bool, refactorised: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A float32 factor serves up to 1e6 or so, a float64 one rounded to float32 up to the square of that or so."""
+    case = spread_out(log_condition)
+    problem = problem_of(case)
+    with caplog.at_level(logging.WARNING, logger="fastprobe"):
+        solution = solve(problem, case.held_out, [case.alpha], "mixed")
+    assert ("in float64" in caplog.text) == wide
+    assert problem.has_gram == wide  # the float64 Gram matrix is computed for that only
+    assert solution.refactorised.any() == refactorised
+    assert not solution.failed.any()
+    assert largest_error(case, solution.residuals[:, :, 0], refit_scipy) < case.tolerance_of("mixed")
+
+
+@given(
+    n=st.integers(12, 80), d=st.integers(1, 90), t=st.integers(1, 4), log_alpha=st.floats(-6, 4),
+    decay=st.floats(0, 3), size=st.floats(-12, 12),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_mixed_equals_the_float64_routes(n, d, t, log_alpha, decay, size) -> None:
+    """Of features of any size, whose squares float32 need not hold, and of any condition."""
+    case = make("drawn", n, d, t, alpha=10**log_alpha, folds=4, decay=decay)
+    case = Problem(case.name, 10**size * case.x, case.y, case.held_out, 10 ** (2 * size) * case.alpha)
+    found = solve(problem_of(case), case.held_out, [case.alpha], "mixed")
+    assert not found.failed.any()
+    for route in ("downdate", "dual"):
+        wanted = solve(problem_of(case), case.held_out, [case.alpha], route)
+        distance = np.abs(found.residuals - wanted.residuals).max() / np.abs(case.y).max()
+        assert distance < case.tolerance_of("mixed") + case.tolerance_of(route)
+
+
+def test_mixed_gives_the_same_in_batches_of_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = PROBLEMS[0]
+    whole = solve(problem_of(case), case.held_out, [case.alpha], "mixed")
+    monkeypatch.setattr(mixed, "_BATCH_BYTES", 2 * 8 * case.y.size)  # two sets at a time
+    parts = solve(problem_of(case), case.held_out, [case.alpha], "mixed")
+    assert np.abs(parts.residuals - whole.residuals).max() < case.tolerance_of("mixed") * np.abs(case.y).max()
+
+
+def test_mixed_sees_a_float32_factor_that_is_none(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    """A library that does not say that its factorisation broke down."""
+    case = spread_out(14)
+
+    class Silent(CpuBackend):
+        def cholesky(self, a):
+            lower, ok = super().cholesky(a)
+            return lower, np.ones_like(ok) if a.dtype == np.float32 else ok
+
+    backend = Silent(2)
+    problem = RidgeProblem(backend, backend.design(case.x, np.arange(len(case.x))), case.y)
+    solution = solve(problem, case.held_out, [case.alpha], "mixed")
+    assert "no Cholesky factor in float32" in caplog.text
+    assert not solution.failed.any()
+
+
+def test_scores_say_their_precision_and_are_those_of_float64() -> None:
+    submission, benchmark = small()
+    options = {"protocol": "ridge", "folds": 4, "alpha": 3.0, "device": BACKEND}
+    found = score([submission], benchmark, route="mixed", **options)
+    wanted = score([submission], benchmark, route="downdate", **options)
+    assert {row.dtype for row in found.rows} == {"float32+float64"}
+    assert {row.dtype for row in wanted.rows} == {"float64"}
+    for ours, theirs in zip(found.rows, wanted.rows, strict=True):
+        assert ours.fold_scores == pytest.approx(theirs.fold_scores, abs=1e-9)
 
 
 def test_conjugate_gradients_columns_are_independent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -56,7 +57,11 @@ def test_choice_equals_nested_refits(n: int, d: int, scheme: str, k: int, route:
     case, plan, wanted = nested(n, d, scheme, k)
     problem = RidgeProblem(BACKEND, BACKEND.design(case.x, np.arange(n)), case.y)
     selection = select(problem, plan, k, GRID, route)
-    assert np.abs(selection.mse - wanted).max() < 1e-9 * wanted.max()
+    room = 1e-9 * wanted.max()
+    if route == "mixed":  # a relative error tau of residuals e is one of 2 |e| tau |y| in their squares
+        hardest = replace(case, alpha=GRID[0], held_out=list(plan.left_out))
+        room = 2 * np.sqrt(wanted.max()) * hardest.tolerance_of(route) * np.abs(case.y).max()
+    assert np.abs(selection.mse - wanted).max() < room
     assert np.array_equal(selection.chosen, wanted.argmin(axis=1))
     assert ((selection.chosen > 0) & (selection.chosen < len(GRID) - 1)).any()  # the grid is wide enough for a choice
 

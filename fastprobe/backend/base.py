@@ -8,12 +8,15 @@ device.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastprobe.backend.rates import Rates
 
 __all__ = ["Array", "Backend", "Design", "RowSets", "relative_error"]
 
@@ -87,9 +90,33 @@ class Backend(Protocol):
     """``cpu`` or ``cuda:N``, with the name of the device."""
     lanes: int
     """Sample groups that are best worked on at the same time."""
+    rates: Rates
+    """How fast it does each kind of work, for the planner."""
 
-    def session(self) -> AbstractContextManager[None]:
-        """Set the device up for a run of work: on the CPU, one BLAS thread for each thread of the pool."""
+    def session(self, *, apart: bool = False) -> AbstractContextManager[None]:
+        """Set the device up for a run of work: on the CPU, one BLAS thread for each thread of the pool.
+
+        If the memory of the device runs out, DeviceError. `apart` in a thread that is not the caller's, and works
+        beside others: a GPU gives it a stream of its own.
+        """
+
+    def lane_pool(self) -> AbstractContextManager[Executor]:
+        """Threads for the lanes. When the future of a piece of work is done, the device has done it too.
+
+        Work in a lane must not wait for work that is still to be begun in one: see :mod:`fastprobe.backend.lanes`.
+        """
+
+    def in_flight(self, nbytes: int, d: int) -> int:
+        """Submissions with features of `nbytes` in d dimensions that are best scored at the same time, 1 or more.
+
+        As many as the memory is expected to hold; if it does not, the engine goes on with fewer.
+        """
+
+    def prefetch(self, x: NDArray[Any]) -> None:
+        """Begin to bring features to the device, which :meth:`asarray` will be asked for; from any thread."""
+
+    def memory(self) -> float:
+        """Bytes that the routes may use, all lanes together, beside the features."""
 
     def asarray(self, a: Any) -> Array:
         """Bring an array to the device, without a copy if it is there."""
@@ -145,13 +172,18 @@ class Backend(Protocol):
         """Rows ``a[S_k]`` of the sets of a chunk, shape (k, m, columns); zero in padded slots."""
 
     def for_chunks(self, work: Callable[[slice], None], count: int, bytes_each: int) -> None:
-        """Cut `count` independent matrices into the batches that the device does at once, and work on each."""
+        """Cut `count` independent matrices into the batches that the device does at once, and work on each.
+
+        `bytes_each` is what the work needs at its peak for each matrix of a batch, its temporaries included. Work on a
+        batch may be begun again from the start, with fewer matrices, if the device runs out of memory: it only writes
+        what belongs to its batch.
+        """
 
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         """Lower factors of symmetric matrices (..., d, d), and a mask (...) of those that succeeded.
 
         Overwrites `a` where that saves a copy; only the lower triangle is read and only that of the result is
-        meaningful.
+        meaningful. A float32 matrix is factorised in float32; the mask of that is not to be relied on alone.
         """
 
     def block_press(

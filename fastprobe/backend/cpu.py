@@ -7,11 +7,12 @@ within; and the idle threads of a BLAS wait by spinning, which starves everybody
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastprobe.backend.base import Array, Design, RowSets, relative_error
 from fastprobe.backend.lapack import cholesky_lower, gram_lower, product_lower, solve_lower
+from fastprobe.backend.rates import CPU, Rates
 from fastprobe.kernels import cpu
 
 __all__ = ["CpuBackend"]
@@ -44,6 +46,7 @@ class CpuBackend:
     """
 
     xp: Any = np
+    rates: Rates = CPU
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
@@ -58,9 +61,21 @@ class CpuBackend:
         )  # load
 
     @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self, *, apart: bool = False) -> Iterator[None]:
         with self._blas.limit(limits=1):
             yield
+
+    def lane_pool(self) -> AbstractContextManager[Executor]:
+        return ThreadPoolExecutor(self.lanes, thread_name_prefix="fastprobe-lane")
+
+    def in_flight(self, nbytes: int, d: int) -> int:
+        return 1  # one submission keeps all threads busy
+
+    def prefetch(self, x: NDArray[Any]) -> None:
+        """Do nothing: the features are where they are worked on."""
+
+    def memory(self) -> float:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2  # half of the machine's
 
     def asarray(self, a: Any) -> Array:
         return np.asarray(a)
@@ -232,8 +247,9 @@ class CpuBackend:
 
     def cholesky(self, a: Array) -> tuple[Array, Array]:
         matrices = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
+        factorise = _cholesky_single if a.dtype == np.float32 else cholesky_lower
         with self._wide(matrices.shape[-1] if len(matrices) == 1 else 0):
-            ok = [cholesky_lower(matrix) for matrix in matrices]
+            ok = [factorise(matrix) for matrix in matrices]
         return matrices.reshape(a.shape), np.array(ok).reshape(a.shape[:-2])
 
     def block_press(
@@ -352,6 +368,11 @@ class CpuBackend:
                 self._local.busy = False
 
         return list(self._pool.map(busy, parts))
+
+
+def _cholesky_single(a: NDArray[np.float32]) -> bool:
+    """Replace the lower triangle of a C-contiguous matrix by its factor, as :func:`cholesky_lower` does."""
+    return bool(lapack.spotrf(a.T, lower=0, clean=0, overwrite_a=1)[1] == 0)
 
 
 def _cut(stop: int, step: int, start: int = 0) -> list[slice]:

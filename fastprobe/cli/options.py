@@ -28,7 +28,7 @@ DeviceChoice = Annotated[
         "--device",
         metavar="auto|cpu|cuda",
         parser=one_of("--device", Device),
-        help="auto takes a GPU if there is one.",
+        help="auto takes a GPU if there is one; cuda:N one of several.",
     ),
 ]
 RouteChoice = Annotated[
@@ -37,7 +37,7 @@ RouteChoice = Annotated[
         "--route",
         metavar="NAME",
         parser=one_of("--route", Route),
-        help="How ridge folds are solved: auto, direct, downdate, iterate or dual. All give the same scores.",
+        help="How ridge folds are solved: auto, direct, downdate, iterate, dual or mixed. All give the same scores.",
     ),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -27,11 +28,19 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Device(StrEnum):
-    """Where to compute."""
+    """Where to compute; ``cuda:N`` is one of several GPUs."""
 
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Device | None:
+        if not isinstance(value, str) or not re.fullmatch(r"cuda:\d{1,3}", value):
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = value, value
+        return member
 
 
 class Route(StrEnum):
@@ -42,6 +51,7 @@ class Route(StrEnum):
     DOWNDATE = "downdate"
     ITERATE = "iterate"
     DUAL = "dual"
+    MIXED = "mixed"
 
 
 class Rank(StrEnum):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 import numpy as np
@@ -33,12 +34,25 @@ class Located:
         What :func:`locate` returned.
     dropped : mapping of str to int
         Samples per task that were left out because the submission lacks them.
+    hashed_beside : bool
+        Whether the submission is hashed while it is scored, and the records get the hash afterwards: a device scores a
+        submission sooner than the host hashes it, and no lane should wait for that.
     """
 
     submission: Submission
     benchmark: Benchmark
     rows_of: NDArray[np.int64]
     dropped: Mapping[str, int]
+    hashed_beside: bool = False
+    _hashing: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+
+    @property
+    def embedding_hash(self) -> str:
+        """For the records: the digest of the submission, or empty where it comes afterwards."""
+        if self.hashed_beside:
+            return ""
+        with self._hashing:  # one lane computes it, and the others wait rather than do the same
+            return self.submission.digest
 
     def labelled_rows(self) -> NDArray[np.int64]:
         """Rows of the submission with a label in any task, ascending: they standardise the embedding."""
@@ -51,7 +65,10 @@ class Located:
 
 
 class Scorer(Interface):
-    """Scores submission after submission on one benchmark, under protocols that are solved together."""
+    """Scores submissions on one benchmark, under protocols that are solved together.
+
+    Several threads may score a submission each, at the same time.
+    """
 
     protocols: list[Protocol]
     """As the scores carry them."""

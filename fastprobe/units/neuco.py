@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class NeucoScorer:
     """Scores submissions by replaying NeuCo-Bench; see :class:`fastprobe.units.base.Scorer`.
 
     The draws depend on the tasks and on the size of the embedding, and are kept from submission to submission while
-    that does not change.
+    that does not change. Submissions that are scored at the same time share them, and none draws what another is
+    drawing.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ class NeucoScorer:
         self.protocols = [protocol.bound_to(self._layout)]
         self.units = len(benchmark.tasks)
         self._draws: Draws | None = None
+        self._drawing = threading.Lock()
+        self._ordering = {task.name: threading.Lock() for task in benchmark.tasks}
 
     def run(self, located: Located) -> Iterator[Records]:
         """Score a submission; give the record of each task when it is finished."""
@@ -69,12 +73,13 @@ class NeucoScorer:
         def work(task: Task) -> TaskScore:
             samples = position[[where[sample] for sample in task.ids.tolist()]]
             prepared = ReplayTask(task.name, task.kind, samples, self._labels(task))
+            self._order(draws, task)
             (result,) = replay(self._backend, device_x, [prepared], self._asked, draws=draws)
             return task_score(
                 result,
                 protocol=self.protocols[0],
                 submission=submission.name,
-                embedding_hash=submission.digest,
+                embedding_hash=located.embedding_hash,
                 label_hash=task.digest,
                 device=self._backend.device,
                 notes=(*task.notes, *self._notes(located)),
@@ -82,7 +87,7 @@ class NeucoScorer:
                 n_missing_labels=task.n_missing,
             )
 
-        with ThreadPoolExecutor(self._backend.lanes, thread_name_prefix="fastprobe-lane") as lanes:
+        with self._backend.lane_pool() as lanes:
             largest_first = sorted(located.benchmark.tasks, key=lambda task: -len(task.y))
             pending = [lanes.submit(work, task) for task in largest_first]
             try:
@@ -102,9 +107,18 @@ class NeucoScorer:
         layout = _layout(benchmark)
         if layout != self._layout:  # a submission that lacks samples draws for itself alone
             return make_draws(layout, self._asked, d)
-        if self._draws is None or self._draws.d != d:
-            self._draws = make_draws(layout, self._asked, d)
-        return self._draws
+        with self._drawing:
+            if self._draws is None or self._draws.d != d:
+                self._draws = make_draws(layout, self._asked, d)
+            return self._draws
+
+    def _order(self, draws: Draws, task: Task) -> None:
+        """Have the training orders of a task drawn, if they are kept. Whoever draws them waits for nobody."""
+        drawn = draws[task.name]
+        if drawn.keep:
+            with self._ordering[task.name]:
+                for folds in drawn.chunks():
+                    drawn.order(folds)
 
     def _notes(self, located: Located) -> Iterator[str]:
         assert self._asked.replay is not None

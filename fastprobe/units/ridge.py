@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +102,8 @@ class _Unit:
             [i for i in reversed(range(len(groups))) if not groups[i].parts],
             [i for i in range(len(groups)) if groups[i].parts],
         ]
-        with ThreadPoolExecutor(self.backend.lanes, thread_name_prefix="fastprobe-lane") as lanes:
-            lanes.submit(lambda: self.submission.digest)  # cached for the records
+        with self.backend.lane_pool() as lanes:
+            lanes.submit(lambda: self.located.embedding_hash)  # cached for the records
             for wave in waves:
                 pending = [lanes.submit(work, i) for i in wave]
                 try:
@@ -158,7 +157,8 @@ class _Unit:
 
     def _choose(self, problem: RidgeProblem, left_out: Sequence[NDArray[np.int64]], alphas: int) -> str:
         shape = Shape(problem.n, problem.d, problem.t, len(left_out), max(map(len, left_out)), alphas)
-        plan = choose_route(shape, route=self.route, memory=_memory() / self.backend.lanes)
+        memory = self.backend.memory() / self.backend.lanes
+        plan = choose_route(shape, route=self.route, memory=memory, rates=self.backend.rates)
         _log.debug("%s: route %s of %s", shape, plan.route, plan.seconds)
         return plan.route
 
@@ -174,8 +174,11 @@ class _Unit:
     ) -> TaskScore:
         task, folds = group.tasks[j], np.arange(len(group.folds))
         backend = self.backend
-        residuals = solution.residuals[backend.asarray(folds), :, backend.asarray(chosen), j]
-        stats = fold_statistics(backend, solution.sets, backend.asarray(group.y[:, j]), residuals, task.kind)
+        if (chosen == chosen[0]).all():
+            residuals = solution.residuals[:, :, int(chosen[0]), j]
+        else:
+            residuals = solution.residuals[backend.asarray(folds), :, backend.asarray(chosen), j]
+        stats = fold_statistics(backend, solution.sets, problem.labels[:, j], residuals, task.kind)
         error, refactorised = solution.error[folds, chosen], solution.refactorised[folds, chosen]
         reasons: list[str | None] = [None] * len(folds)
         scores = fold_scores(stats, task.kind)
@@ -209,11 +212,11 @@ class _Unit:
             fold_stats=stats,
             protocol_name=protocol.name,
             protocol_hash=protocol.hash,
-            embedding_hash=self.submission.digest,
+            embedding_hash=self.located.embedding_hash,
             label_hash=task.digest,
             version=__version__,
             device=backend.device,
-            dtype="float64",
+            dtype="float32+float64" if solution.route == "mixed" else "float64",
             route=solution.route,
             iterations=solution.iterations,
             residual=float(np.nanmax(error)) if not np.isnan(error).all() else float("nan"),
@@ -236,8 +239,3 @@ class _Unit:
 def _one_class(y: NDArray[np.float64], held_out: NDArray[np.int64]) -> bool:
     positive = float(y.sum() - y[held_out].sum())
     return positive in (0.0, float(len(y) - len(held_out)))
-
-
-def _memory() -> float:
-    """Bytes that a route may use: half of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2

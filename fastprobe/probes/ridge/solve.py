@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastprobe.backend.base import Array, RowSets
-from fastprobe.probes.ridge import direct, downdate, dual, iterate
+from fastprobe.probes.ridge import direct, downdate, dual, iterate, mixed
 from fastprobe.probes.ridge.problem import HeldOut, RidgeProblem
 
 __all__ = ["ROUTES", "TOLERANCE", "Solution", "solve"]
@@ -19,6 +19,7 @@ ROUTES: Mapping[str, Callable[[RidgeProblem, RowSets, Sequence[float]], HeldOut]
     "downdate": downdate.solve,
     "iterate": iterate.solve,
     "dual": dual.solve,
+    "mixed": mixed.solve,
 }
 
 TOLERANCE = 1e-10

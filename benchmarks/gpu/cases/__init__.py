@@ -1,0 +1,45 @@
+"""The parts of the suite, one module each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+from benchmarks.gpu.context import Context
+
+__all__ = ["PARTS", "Part", "run_part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part.
+
+    Attributes
+    ----------
+    text : str
+        What it does, for ``--list``.
+    weight : float
+        Its share of the time: what is left is divided by weight among the parts that are left.
+    """
+
+    text: str
+    weight: float
+
+
+PARTS: Mapping[str, Part] = {
+    "tests": Part("the tests marked gpu, by pytest", 4.0),
+    "ceilings": Part("what this device can do: copies, float64 and float32 products, host to device, launches", 0.5),
+    "parity": Part("the CPU's fold scores and Q beside the GPU's, on the synthetic workload and on real data", 2.0),
+    "ridge": Part("time per submission: one, 20 and chosen strengths, from device and host memory; stages", 2.5),
+    "neuco": Part("time per submission of the replay of NeuCo-Bench", 1.5),
+    "kernels": Part("each of our kernels alone: time, bytes, flops, share of the ceiling", 1.0),
+    "peers": Part("torch refits, himalaya, cuML, NeuCo-Bench on the same GPU", 2.0),
+}
+"""Every part by its name on the command line, in the order of a full run. A part is a module of the same name here."""
+
+
+def run_part(name: str, context: Context) -> None:
+    """Do a part in this process; it enters what it finds."""
+    with context.target.session():
+        import_module(f"{__name__}.{name}").run(context)
