@@ -8,20 +8,17 @@ does not move the others in it.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastprobe.concordance import kendall_tau, spearman_rho
 from fastprobe.errors import InputError
-from fastprobe.files import atomic_path, write_text
 from fastprobe.ranking import leaderboard
 from fastprobe.results import Scores
+from fastprobe.views import ArrowViews
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +146,7 @@ class PairAgreement:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(ArrowViews):
     """Scores of several protocols, and how much these agree.
 
     Attributes
@@ -224,25 +221,6 @@ class Agreement:
                     record[f"reason_{name}"] = standing.missing.get(name, {}).get(task)
                 records.append(record)
         return records
-
-    def to_csv_text(self) -> str:
-        """Return the table of :meth:`to_arrow` as CSV, an empty cell for a null."""
-        table, text = self.to_arrow(), io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows(row.values() for row in table.to_pylist())
-        return text.getvalue()
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write :meth:`to_csv_text` to a file, atomically."""
-        write_text(path, self.to_csv_text())
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the table of :meth:`to_arrow` as one Parquet file, atomically."""
-        import pyarrow.parquet as pq
-
-        with atomic_path(path) as temporary:
-            pq.write_table(self.to_arrow(), temporary)
 
 
 def compare_protocols(tables: Sequence[Scores], *, rank: str = "neuco") -> Agreement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from fastprobe.readers import read_table
 from fastprobe.readers.table import ArrayPlaces, Places, Table
 from fastprobe.readers.validation import as_ids, as_matrix, checked, plain_id, repaired
 
-__all__ = ["Submission"]
+__all__ = ["Submission", "hash_embedding"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +191,16 @@ class Submission:
         return self.__dict__["_digest"]
 
     def _hashed(self) -> str:
-        h = hashlib.blake2b(digest_size=16)
-        h.update("\0".join(self.ids.tolist()).encode())
-        h.update(f"{self.x.dtype.str}{self.x.shape}".encode())
-        h.update(self.x.data if self.gpu is None else _fingerprint_on_gpu(self.x))
-        return h.hexdigest()
+        return hash_embedding(self.ids.tolist(), self.x)
+
+
+def hash_embedding(ids: Iterable[str], x: Any) -> str:
+    """Hash ids, dtype, shape and values of a C-contiguous array; see :attr:`Submission.digest`."""
+    h = hashlib.blake2b(digest_size=16)
+    h.update("\0".join(ids).encode())
+    h.update(f"{x.dtype.str}{x.shape}".encode())
+    h.update(x.data if isinstance(x, np.ndarray) else _fingerprint_on_gpu(x))
+    return h.hexdigest()
 
 
 def _checked_on_gpu(ids: ArrayLike, x: Any, places: Places) -> tuple[NDArray[np.str_], Any]:

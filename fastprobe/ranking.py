@@ -17,18 +17,15 @@ Sums are exact before they are rounded, so neither the order of the tasks nor th
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastprobe.errors import InputError
-from fastprobe.files import atomic_path, write_text
+from fastprobe.views import ArrowViews
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +70,7 @@ class Incomplete:
 
 
 @dataclass(frozen=True)
-class Leaderboard:
+class Leaderboard(ArrowViews):
     """A ranking.
 
     Attributes
@@ -131,25 +128,6 @@ class Leaderboard:
                 values.append(flat.get(name))
         types = {"place": pa.int64(), "submission": pa.string(), "missing": pa.string()}
         return pa.table({name: pa.array(v, types.get(name, pa.float64())) for name, v in columns.items()})
-
-    def to_csv_text(self) -> str:
-        """Return the table of :meth:`to_arrow` as CSV, an empty cell for a null."""
-        table, text = self.to_arrow(), io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(table.column_names)
-        writer.writerows(row.values() for row in table.to_pylist())
-        return text.getvalue()
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write :meth:`to_csv_text` to a file, atomically."""
-        write_text(path, self.to_csv_text())
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the table of :meth:`to_arrow` as one Parquet file, atomically."""
-        import pyarrow.parquet as pq
-
-        with atomic_path(path) as temporary:
-            pq.write_table(self.to_arrow(), temporary)
 
 
 def leaderboard(scores: Scores, *, rank: str = "neuco") -> Leaderboard:

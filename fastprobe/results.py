@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from fastprobe.errors import InputError
-from fastprobe.files import atomic_path, write_text
 from fastprobe.rows import SCHEMA, FoldStats, TaskScore, from_record, json_ready, to_record, undo_json
+from fastprobe.views import ArrowViews
 
 __all__ = ["SCHEMA", "FoldStats", "Scores", "TaskScore"]
 
@@ -23,7 +23,7 @@ _PROTOCOL_KEY = b"fastprobe.protocol"
 _CSV_COLUMNS = tuple(f.name for f in SCHEMA if not f.name.startswith("fold_"))
 
 
-class Scores:
+class Scores(ArrowViews):
     """A table of scores (submission x task), with the protocol that made them.
 
     A pair of submission and task stands in the table once. Where it is given more than once with the same embedding,
@@ -156,13 +156,6 @@ class Scores:
             raise _not_scores(where, str(error)) from None
         return cls((from_record(record) for record in table.to_pylist()), json.loads(protocol))
 
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the table of :meth:`to_arrow` as one Parquet file, atomically."""
-        import pyarrow.parquet as pq
-
-        with atomic_path(path) as temporary:
-            pq.write_table(self.to_arrow(), temporary)
-
     @classmethod
     def read_parquet(cls, path: str | Path) -> Scores:
         """Read a Parquet file, or every ``*.parquet`` in a folder, in order of their names.
@@ -244,10 +237,6 @@ class Scores:
             record["repairs"] = "; ".join(f"{name}={count}" for name, count in row.repairs.items())
             writer.writerow([*(record[name] for name in _CSV_COLUMNS), *record["fold_scores"]])
         return text.getvalue()
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write :meth:`to_csv_text` to a file, atomically."""
-        write_text(path, self.to_csv_text())
 
     @classmethod
     def read(cls, path: str | Path) -> Scores:

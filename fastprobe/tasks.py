@@ -22,9 +22,18 @@ from fastprobe.readers.labels import read_assignment, read_labels
 from fastprobe.readers.table import ArrayPlaces, shorten
 from fastprobe.readers.validation import as_ids, checked
 
-__all__ = ["Benchmark", "Kind", "Task", "read_groups", "read_split"]
+__all__ = ["Benchmark", "Kind", "Task", "hash_labels", "read_groups", "read_split"]
 
 _SIDES = {"dev": "dev", "train": "dev", "eval": "eval", "test": "eval"}
+
+
+def hash_labels(kind: Kind, ids: Iterable[str], y: NDArray[np.float64]) -> str:
+    """Hash the kind of a task, its ids and their labels (32 hexadecimal digits)."""
+    h = hashlib.blake2b(digest_size=16)
+    h.update(kind.encode())
+    h.update("\0".join(ids).encode())
+    h.update(np.ascontiguousarray(y, dtype="<f8").tobytes())
+    return h.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +127,7 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """Hash of the kind, the ids and the labels (32 hexadecimal digits)."""
-        h = hashlib.blake2b(digest_size=16)
-        h.update(self.kind.encode())
-        h.update("\0".join(self.ids.tolist()).encode())
-        h.update(np.ascontiguousarray(self.y, dtype="<f8").tobytes())
-        return h.hexdigest()
+        return hash_labels(self.kind, self.ids.tolist(), self.y)
 
 
 @dataclass(frozen=True, eq=False)

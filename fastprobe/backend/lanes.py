@@ -15,13 +15,27 @@ complete, on the device too, because work counts as finished only when the conte
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "as_finished"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def as_finished(lanes: Executor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Work on items in the lanes, in this order; give each result when it is there. An error cancels what waits."""
+    pending = [lanes.submit(work, item) for item in items]
+    try:
+        for finished in as_completed(pending):
+            yield finished.result()
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 class Lanes(Executor):

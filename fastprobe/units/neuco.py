@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import as_completed
 
 import numpy as np
 
 from fastprobe.backend import Backend
+from fastprobe.backend.lanes import as_finished
 from fastprobe.errors import InputError
 from fastprobe.probes.neuco import Draws, ReplayTask, make_draws, normalized, replay, standardized, task_score
 from fastprobe.protocol import Protocol
@@ -89,13 +89,8 @@ class NeucoScorer:
 
         with self._backend.lane_pool() as lanes:
             largest_first = sorted(located.benchmark.tasks, key=lambda task: -len(task.y))
-            pending = [lanes.submit(work, task) for task in largest_first]
-            try:
-                for finished in as_completed(pending):
-                    yield [[finished.result()]]
-            finally:
-                for future in pending:
-                    future.cancel()
+            for score in as_finished(lanes, work, largest_first):
+                yield [[score]]
 
     def _labels(self, task: Task) -> np.ndarray:
         assert self._asked.replay is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastprobe import __version__
 from fastprobe.backend import Backend, Design
+from fastprobe.backend.lanes import as_finished
 from fastprobe.embeddings import Submission
 from fastprobe.folds import read_assignment
 from fastprobe.groups import SampleGroup, sample_groups
@@ -105,13 +105,7 @@ class _Unit:
         with self.backend.lane_pool() as lanes:
             lanes.submit(lambda: self.located.embedding_hash)  # cached for the records
             for wave in waves:
-                pending = [lanes.submit(work, i) for i in wave]
-                try:
-                    for finished in as_completed(pending):
-                        yield finished.result()
-                finally:
-                    for future in pending:
-                        future.cancel()
+                yield from as_finished(lanes, work, wave)
 
     def _variance(self, x: Any) -> float:
         """Square of the scale that standardises: a strength for scaled features, times it, is one for raw features."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastprobe.backend import Backend
+from fastprobe.backend.lanes import as_finished
 from fastprobe.compat.neuco.config import NeucoConfig
 from fastprobe.compat.neuco.files import TaskSummary, write_task
 from fastprobe.compat.neuco.plots import draw
@@ -77,7 +77,7 @@ class RunScorer:
         )
         draws = make_draws(layout, protocol, x.shape[1])
         done: dict[str, tuple[TaskScore, TaskSummary]] = {}
-        with self.backend.session(), ThreadPoolExecutor(self.backend.lanes) as lanes:
+        with self.backend.session(), self.backend.lane_pool() as lanes:
             device_x = self.backend.asarray(x)
 
             def train(task: JoinedTask) -> tuple[JoinedTask, TaskReplay]:
@@ -86,16 +86,11 @@ class RunScorer:
                 )
                 return task, result
 
-            pending = [lanes.submit(train, task) for task in sorted(tasks, key=lambda task: -len(task.labels))]
-            try:
-                for future in as_completed(pending):
-                    task, result = future.result()
-                    done[task.replay.name] = self._record(task, result, protocol), self._write(task, result, scaling)
-                    if progress is not None:
-                        progress(self.name, len(done), len(tasks))
-            finally:
-                for future in pending:
-                    future.cancel()
+            largest_first = sorted(tasks, key=lambda task: -len(task.labels))
+            for task, result in as_finished(lanes, train, largest_first):
+                done[task.replay.name] = self._record(task, result, protocol), self._write(task, result, scaling)
+                if progress is not None:
+                    progress(self.name, len(done), len(tasks))
         records, summaries = zip(*(done[name] for name, _ in layout), strict=True)
         return Scored(Scores(records, protocol.to_dict()), list(summaries))
 

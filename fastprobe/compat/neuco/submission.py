@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastprobe.compat.neuco.pandas_view import guessed_booleans, guessed_ids
+from fastprobe.embeddings import hash_embedding
 from fastprobe.errors import InputError
 from fastprobe.readers import read_table
 from fastprobe.readers.table import Table, shorten
@@ -119,7 +119,7 @@ def read_embeddings(
         _log.warning("%s: %d rows with an id that stands there before, all kept", path, len(rows) - len(spans))
     if excluded and not dropped["excluded_rows_dropped"]:
         _log.warning("%s: none of the %d ids to exclude (suffixes count in the exclude file)", path, len(excluded))
-    return Embeddings(single, spans, _digest(ids, x), dict(repairs))
+    return Embeddings(single, spans, hash_embedding(ids, np.ascontiguousarray(x)), dict(repairs))
 
 
 def _without_nan(x: NDArray[Any]) -> tuple[NDArray[Any], int]:
@@ -167,15 +167,6 @@ def _single(kept: NDArray[Any], rows: Sequence[int], table: Table) -> NDArray[np
             fix="repair the value, or leave the cell empty for 0",
         )
     return single
-
-
-def _digest(ids: Sequence[str], x: NDArray[Any]) -> str:
-    """Hash ids and values as :attr:`fastprobe.embeddings.Submission.digest` does."""
-    h = hashlib.blake2b(digest_size=16)
-    h.update("\0".join(ids).encode())
-    h.update(f"{x.dtype.str}{x.shape}".encode())
-    h.update(np.ascontiguousarray(x).data)
-    return h.hexdigest()
 
 
 def _no_overlap(path: Path, ids: Sequence[str], labelled: Collection[str], excluded: Collection[str]) -> InputError:

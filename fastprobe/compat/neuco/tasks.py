@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fastprobe.compat.neuco.config import NeucoConfig
 from fastprobe.compat.neuco.labels import LabelFile
 from fastprobe.errors import InputError
 from fastprobe.probes.neuco import ReplayTask, normalized
+from fastprobe.tasks import hash_labels
 
 __all__ = ["JoinedTask", "join"]
 
@@ -112,7 +112,8 @@ class _Join:
             raise InputError(where, found=error.found, expected=error.expected, fix=error.fix) from None
         notes = (*self._remarks(labels), *shifts)
         dropped = self._dropped()
-        return JoinedTask(task, labels, self._digest(labels), file.n_missing, notes, dropped)
+        digest = hash_labels(file.kind, (file.ids[i] for i in self.samples.tolist()), labels)
+        return JoinedTask(task, labels, digest, file.n_missing, notes, dropped)
 
     def _require_two_classes(self, labels: NDArray[np.float64]) -> None:
         """Refuse labels that do not end up as 0 and 1, on which NeuCo-Bench's F1 fails."""
@@ -154,14 +155,6 @@ class _Join:
             return {}
         _log.warning("%s: %d labels without an embedding left out", self.file.path, n_dropped)
         return {"samples_without_embedding_dropped": n_dropped}
-
-    def _digest(self, labels: NDArray[np.float64]) -> str:
-        """Hash kind, ids and labels as :attr:`fastprobe.tasks.Task.digest` does."""
-        h = hashlib.blake2b(digest_size=16)
-        h.update(self.file.kind.encode())
-        h.update("\0".join(self.file.ids[i] for i in self.samples.tolist()).encode())
-        h.update(np.ascontiguousarray(labels, dtype="<f8").tobytes())
-        return h.hexdigest()
 
 
 def _shifts(name: str, earlier: Sequence[str], left_out: Sequence[str], config: NeucoConfig) -> Iterator[str]:
