@@ -16,7 +16,7 @@ and added to the gradient while they are in the first-level cache.
 Kernels of the sweep work on a range of folds, which is theirs alone. Predictions of four rows at a time run along the
 columns: four sums that wait for nothing but themselves, over rows that stay in the first-level cache for all tasks.
 
-The kernel of the logistic probe works on a range of feature rows and adds to the losses of all columns, so each range
+The kernels of the logistic probes work on a range of feature rows and add to the losses of all columns, so each range
 needs losses of its own.
 """
 
@@ -39,6 +39,7 @@ __all__ = [
     "set_adjoint",
     "set_forward",
     "set_hat",
+    "softmax_step",
     "train_linear",
 ]
 
@@ -373,22 +374,35 @@ def _artanh_by_root(x):  # type: ignore[no-untyped-def]
 
 
 @_vector
-def _logistic_row(eta, y, inside, residual, curvature, loss, power, bits, exponent):  # type: ignore[no-untyped-def]
-    # exp(-|eta|) = 2^exponent exp(rest), without calls, so that all of it runs on vectors. `bits` are those of `power`.
+def _split(x, power, bits, exponent):  # type: ignore[no-untyped-def]
+    """Find the power of two nearest to exp(x), for x of -708 to 0, and its exponent. `bits` are those of `power`."""
+    for c in range(x.size):
+        power[c] = _SHIFT + x[c] * _LOG2_E
+        exponent[c] = power[c] - _SHIFT
+    for c in range(x.size):
+        bits[c] = (bits[c] - _SHIFT_BITS + 1023) << 52
+
+
+@_vector
+def _scaled_exp(x, power, exponent):  # type: ignore[no-untyped-def]
+    return power * _exp_near_0(x - exponent * _LN2_HIGH - exponent * _LN2_LOW)
+
+
+@_vector
+def _logistic_row(eta, y, inside, residual, curvature, loss, x, power, exponent):  # type: ignore[no-untyped-def]
+    # exp(-|eta|) = 2^exponent exp(rest), without calls, so that all of it runs on vectors.
     for c in range(eta.size):
         size = abs(eta[c])
-        power[c] = _SHIFT - (_LARGEST if size > _LARGEST else size) * _LOG2_E
-        exponent[c] = power[c] - _SHIFT
+        x[c] = -(_LARGEST if size > _LARGEST else size)
+    _split(x, power, power.view(np.int64), exponent)
     for c in range(eta.size):
-        bits[c] = (bits[c] - _SHIFT_BITS + 1023) << 52
-    for c in range(eta.size):
-        value, size, label = eta[c], abs(eta[c]), y[c]
-        rest = -(_LARGEST if size > _LARGEST else size) - exponent[c] * _LN2_HIGH - exponent[c] * _LN2_LOW
-        e = power[c] * _exp_near_0(rest)
+        value, label = eta[c], y[c]
+        e = _scaled_exp(x[c], power[c], exponent[c])
         share = 1.0 / (1.0 + e)
         u = e / (2.0 + e)  # log(1 + e) = 2 artanh(e / (2 + e))
-        log_loss = 2.0 * u * _artanh_by_root(u * u) + (value if value > 0 else 0.0) - label * value
-        residual[c] = (e * share if value < 0 else share) - label if inside[c] > 0 else 0.0
+        log_loss = 2.0 * u * _artanh_by_root(u * u) + ((value if value > 0 else 0.0) - label * value)
+        p, q = (e * share, share) if value < 0 else (share, e * share)
+        residual[c] = p * (1.0 - label) - q * label if inside[c] > 0 else 0.0
         curvature[c] = e * share * share if inside[c] > 0 else 0.0
         loss[c] += log_loss if inside[c] > 0 else 0.0
 
@@ -397,8 +411,84 @@ def _logistic_row(eta, y, inside, residual, curvature, loss, power, bits, expone
 def logistic_step(eta, y, training, task, fold, residual, curvature, loss, lo, hi):  # type: ignore[no-untyped-def]
     """Residuals and curvature weights of rows ``lo`` to ``hi``; their losses are added to those of the columns."""
     columns = eta.shape[1]
-    label, inside, power, exponent = np.empty(columns), np.empty(columns), np.empty(columns), np.empty(columns)
+    label, inside = np.empty(columns), np.empty(columns)
+    x, power, exponent = np.empty(columns), np.empty(columns), np.empty(columns)
     for i in range(lo, hi):
         for c in range(columns):
             label[c], inside[c] = y[i, task[c]], training[i, fold[c]]
-        _logistic_row(eta[i], label, inside, residual[i], curvature[i], loss, power, power.view(np.int64), exponent)
+        _logistic_row(eta[i], label, inside, residual[i], curvature[i], loss, x, power, exponent)
+
+
+@_vector
+def _greatest(eta, top, first):  # type: ignore[no-untyped-def]
+    for c in range(top.size):
+        top[c], first[c] = eta[0, c], 0.0
+    for k in range(1, eta.shape[0]):
+        for c in range(top.size):
+            first[c] = k if eta[k, c] > top[c] else first[c]
+            top[c] = eta[k, c] if eta[k, c] > top[c] else top[c]
+
+
+@_vector
+def _exp_below(eta, top, out, x, power, exponent):  # type: ignore[no-untyped-def]
+    columns = top.size
+    for k in range(eta.shape[0]):
+        for c in range(columns):
+            size = top[c] - eta[k, c]
+            x[k * columns + c] = -(_LARGEST if size > _LARGEST else size)
+    _split(x, power, power.view(np.int64), exponent)
+    for c in range(x.size):
+        out[c] = _scaled_exp(x[c], power[c], exponent[c])
+
+
+@_vector
+def _add_log_sums(others, top, own, inside, loss, x, power, exponent):  # type: ignore[no-untyped-def]
+    # log(1 + others) = exponent log(2) + log(1 + x), the power of two taken out of the bits so that x is 0 to 1.
+    bits = power.view(np.int64)
+    for c in range(others.size):
+        power[c] = 1.0 + others[c]
+    for c in range(others.size):
+        high = (bits[c] >> 52) - 1023
+        exponent[c], bits[c] = high, (1023 - high) << 52
+    for c in range(others.size):
+        x[c] = others[c] * power[c] + (power[c] - 1.0)
+    for c in range(others.size):
+        u = x[c] / (2.0 + x[c])
+        log = (exponent[c] * _LN2_LOW + 2.0 * u * _artanh_by_root(u * u)) + exponent[c] * _LN2_HIGH
+        loss[c] += log + (top[c] - own[c]) if inside[c] > 0 else 0.0
+
+
+@_vector
+def _softmax_row(eta, code, inside, residual, shares, loss, top, first, others, x, power, exponent):  # type: ignore[no-untyped-def]
+    classes, columns = eta.shape
+    _greatest(eta, top, first)
+    _exp_below(eta, top, shares.reshape(x.size), x, power, exponent)
+    others[:] = 0.0
+    for k in range(classes):
+        for c in range(columns):  # all but the greatest: their sum has digits that are lost in 1 + others
+            others[c] += 0.0 if first[c] == k else shares[k, c]
+    _add_log_sums(others, top, eta[code], inside, loss, x, power, exponent)
+    for c in range(columns):
+        x[c] = inside[c] / (1.0 + others[c])
+    for k in range(classes):
+        for c in range(columns):
+            shares[k, c] *= x[c]
+            residual[k, c] = shares[k, c]
+    for c in range(columns):
+        residual[code, c] = -others[c] * x[c] if first[c] == code else residual[code, c] - inside[c]
+
+
+@_vector
+def softmax_step(eta, codes, training, fold, residual, shares, loss, lo, hi):  # type: ignore[no-untyped-def]
+    """Residuals and shares of rows ``lo`` to ``hi``; their losses are added to those of the problems and columns."""
+    classes, columns = eta.shape[2:]
+    inside, top, first, others = np.empty(columns), np.empty(columns), np.empty(columns), np.empty(columns)
+    x, power, exponent = np.empty(classes * columns), np.empty(classes * columns), np.empty(classes * columns)
+    for i in range(lo, hi):
+        for c in range(columns):
+            inside[c] = training[i, fold[c]]
+        for b in range(eta.shape[1]):
+            _softmax_row(
+                eta[i, b], codes[i], inside, residual[i, b], shares[i, b], loss[b],
+                top, first, others, x, power, exponent,
+            )  # fmt: skip

@@ -21,6 +21,7 @@ __all__ = [
     "predict_linear",
     "prefix_confusion",
     "prefix_scan",
+    "softmax_step",
     "standardize_gather",
     "train_linear",
 ]
@@ -256,6 +257,36 @@ def logistic_step(
         (eta, y, training, task, fold, residual, curvature, losses, np.int64(n), np.int32(columns),
          np.int32(y.shape[1]), np.int32(training.shape[1])),
     )  # fmt: skip
+    _add_losses(launch, losses, loss)
+
+
+def softmax_step(
+    launch: Launch,
+    eta: Array,
+    codes: Array,
+    training: Array,
+    fold: Array,
+    residual: Array,
+    shares: Array,
+    loss: Array,
+    *,
+    empty: Empty,
+) -> None:
+    """Run the twin's computation on the device; `empty` gives room for a loss per problem, column and 64 rows."""
+    n, problems, classes, columns = eta.shape
+    parts = -(-n // 64)
+    losses = empty((parts, problems * columns), np.float64)
+    launch(
+        "softmax_step.cu", "softmax_step", (parts, -(-problems * columns // 32)), (256,),
+        (eta, codes, training, fold, residual, shares, losses, np.int64(n), np.int32(problems), np.int32(classes),
+         np.int32(columns), np.int32(training.shape[1])),
+    )  # fmt: skip
+    _add_losses(launch, losses, loss)
+
+
+def _add_losses(launch: Launch, losses: Array, loss: Array) -> None:
+    """Add partial losses (parts, columns) up, in their order."""
+    parts, columns = losses.shape
     launch(
         "logistic_step.cu", "logistic_loss", (-(-columns // 256),), (256,),
         (losses, loss, np.int32(parts), np.int32(columns)),

@@ -25,6 +25,7 @@ __all__ = [
     "set_adjoint",
     "set_forward",
     "set_hat",
+    "softmax_step",
     "standardize_gather",
     "train_linear",
 ]
@@ -365,10 +366,56 @@ def logistic_step(
         Of every column.
     residual, curvature : ndarray of float64, shape (n, C)
     loss : ndarray of float64, shape (C,)
+        Like the residuals accurate relative to itself, also where a label is predicted with near certainty.
     """
     inside, labels = training[:, fold], y[:, task]
     e = np.exp(-np.abs(eta))
-    p = np.where(eta < 0, e, 1.0) / (1.0 + e)
-    residual[:] = np.where(inside, p - labels, 0.0)
+    p, q = np.where(eta < 0, e, 1.0) / (1.0 + e), np.where(eta < 0, 1.0, e) / (1.0 + e)
+    residual[:] = np.where(inside, p * (1.0 - labels) - q * labels, 0.0)
     curvature[:] = np.where(inside, e / (1.0 + e) ** 2, 0.0)
-    loss[:] = np.where(inside, np.log1p(e) + np.maximum(eta, 0.0) - labels * eta, 0.0).sum(axis=0)
+    loss[:] = np.where(inside, np.log1p(e) + (np.maximum(eta, 0.0) - labels * eta), 0.0).sum(axis=0)
+
+
+def softmax_step(
+    eta: Floats,
+    codes: Ints,
+    training: NDArray[np.bool_],
+    fold: Ints,
+    residual: Floats,
+    shares: Floats,
+    loss: Floats,
+) -> None:
+    """Residuals, shares and losses of multinomial logistic probes, all problems and columns at once.
+
+    With p the softmax over the M classes, for the training rows of a column ``residual = p - onehot`` and
+    ``shares = p``; 0 for the others. ``loss`` is the sum of ``log(sum(exp(eta))) - eta[code]`` over training rows. So
+    the gradient by the weights of a class is ``X' residual``, and the Hessian between two classes
+    ``X' diag(p_j [j = k] - p_j p_k) X``, without penalty.
+
+    Parameters
+    ----------
+    eta : ndarray of float64, shape (n, B, M, C)
+        Linear predictors of B problems, M classes and C columns.
+    codes : ndarray of int64, shape (n,)
+        Class numbers, 0 to M - 1.
+    training : ndarray of bool, shape (n, F)
+        Rows that train each fold.
+    fold : ndarray of int64, shape (C,)
+        Of every column.
+    residual, shares : ndarray of float64, shape (n, B, M, C)
+    loss : ndarray of float64, shape (B, C)
+        Like the residuals accurate relative to itself, also where one class takes nearly all.
+    """
+    inside = training[:, None, fold]
+    truth = (codes[:, None] == np.arange(eta.shape[2]))[:, None, :, None]
+    top = eta.max(axis=2)
+    e = np.exp(eta - top[:, :, None])
+    np.put_along_axis(rest := e.copy(), eta.argmax(axis=2)[:, :, None], 0.0, axis=2)
+    others = rest.sum(axis=2)
+    p = e / (1.0 + others)[:, :, None]
+    right = truth & (eta.argmax(axis=2)[:, :, None] == np.arange(eta.shape[2])[:, None])
+    missing = np.where(right, -(others / (1.0 + others))[:, :, None], p - truth)
+    residual[:] = np.where(inside[:, :, None], missing, 0.0)
+    shares[:] = np.where(inside[:, :, None], p, 0.0)
+    own = np.take_along_axis(eta, codes[:, None, None, None], axis=2)[:, :, 0]
+    loss[:] = np.where(inside, np.log1p(others) + (top - own), 0.0).sum(axis=0)

@@ -23,9 +23,10 @@ from fastprobe.folds import make_folds
 from fastprobe.kernels import reference
 from fastprobe.metrics import fold_statistics
 from fastprobe.planner import ROUTE_NAMES
+from fastprobe.probes.inner import plan_inner
 from fastprobe.probes.neuco import ReplayTask, replay
 from fastprobe.probes.ridge import RidgeProblem, solve
-from fastprobe.probes.ridge.select import plan_inner, select
+from fastprobe.probes.ridge.select import select
 from fastprobe.results import TaskScore
 from fastprobe.specs import ReplaySpec
 from fastprobe.units import Located, locate, make_scorer

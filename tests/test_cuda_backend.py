@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,22 +156,21 @@ def test_routes_equal_those_of_the_cpu(problem: Problem, route: str) -> None:
 @pytest.mark.parametrize("route", [None, *ROUTE_NAMES])
 def test_scores_equal_those_of_the_cpu(route: str | None) -> None:
     submission, benchmark = small()
-    options = {"folds": 4, "alpha": 3.0, "route": route}
+    options = {"protocol": "ridge", "folds": 4, "alpha": 3.0, "route": route}
     found = score([submission], benchmark, device=make_backend(), **options)
     assert_same(found, score([submission], benchmark, device=CPU, **options), SCORES)
     assert {row.device for row in found.rows} == {"cuda:0 (stand-in)"}
     assert any(row.n_failed for row in found.rows)  # the rare class
 
 
-def test_paths_and_chosen_strengths_equal_those_of_the_cpu() -> None:
+@pytest.mark.parametrize("probe", ["ridge", "closed-form"])
+def test_paths_and_chosen_strengths_equal_those_of_the_cpu(probe: str) -> None:
     submission, benchmark = small()
-    for found, wanted in zip(
-        score_path([submission], benchmark, alphas=[0.1, 10.0], folds=4, device=make_backend()),
-        score_path([submission], benchmark, alphas=[0.1, 10.0], folds=4, device=CPU),
-        strict=True,
-    ):
+    options = {"alphas": [0.1, 10.0], "protocol": probe, "folds": 4}
+    ours, theirs = (score_path([submission], benchmark, device=b, **options) for b in (make_backend(), CPU))
+    for found, wanted in zip(ours, theirs, strict=True):
         assert_same(found, wanted, SCORES)
-    options = {"folds": 4, "protocol": replace(Protocol(), alpha="auto")}
+    options = {"folds": 4, "protocol": Protocol(probe=probe, alpha="auto")}
     found = score([submission], benchmark, device=make_backend(limit=1 << 22), **options)
     assert_same(found, score([submission], benchmark, device=CPU, **options), SCORES)
 

@@ -36,6 +36,7 @@ REGISTERS = {
     "prefix_*": 255,
     "logistic_step": 64,
     "logistic_loss": 48,
+    "softmax_step": 64,
 }
 
 USAGE = re.compile(

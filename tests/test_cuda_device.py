@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def test_routes_equal_those_of_the_cpu(cuda: Any, problem: Problem, route: str) 
 @pytest.mark.parametrize("route", [None, *ROUTE_NAMES])
 def test_scores_equal_those_of_the_cpu(cuda: Any, route: str | None) -> None:
     submission, benchmark = small()
-    options = {"folds": 10, "alpha": 3.0, "route": route}
+    options = {"protocol": "ridge", "folds": 10, "alpha": 3.0, "route": route}
     found = score([submission], benchmark, device=cuda, **options)
     assert_same(found, score([submission], benchmark, device=CPU, **options), SCORES)
     assert all(row.device.startswith("cuda:0 (") for row in found.rows)
@@ -73,7 +72,8 @@ def test_paths_chosen_strengths_and_the_replay_equal_those_of_the_cpu(cuda: Any)
     ours, theirs = (score_path([submission], benchmark, alphas=alphas, folds=10, device=b) for b in (cuda, CPU))
     for found, wanted in zip(ours, theirs, strict=True):
         assert_same(found, wanted, SCORES)
-    for protocol, tolerance in ((replace(Protocol(), alpha="auto"), SCORES), (NEUCO, REPLAYED)):
+    automatic = [(Protocol(probe=probe, alpha="auto"), SCORES) for probe in ("ridge", "closed-form")]
+    for protocol, tolerance in (*automatic, (NEUCO, REPLAYED)):
         found, wanted = (score([submission], benchmark, protocol=protocol, device=b) for b in (cuda, CPU))
         assert_same(found, wanted, tolerance)
 
@@ -85,8 +85,12 @@ def test_real_data_equals_the_cpu(cuda: Any, data: Path, dataset: str, name: str
     submission = Submission.read(data / dataset / "submissions" / f"{name}.npz")
     benchmark = Benchmark.from_folder(data / dataset / "labels")
     for options, tolerance in (
-        *(({"alpha": alpha, "route": route}, SCORES) for alpha in (0.01, 100.0) for route in ROUTE_NAMES),
-        ({"alpha": "auto"}, SCORES),
+        *(
+            ({"protocol": "ridge", "alpha": alpha, "route": route}, SCORES)
+            for alpha in (0.01, 100.0)
+            for route in ROUTE_NAMES
+        ),
+        ({"protocol": "ridge", "alpha": "auto"}, SCORES),
         ({"protocol": "neuco"}, 1e-4),
     ):
         found, wanted = (score([submission], benchmark, device=b, **options) for b in (cuda, CPU))
@@ -97,7 +101,7 @@ def test_results_do_not_depend_on_memory_or_company(cuda: Any) -> None:
     submission, benchmark = small()
     other = Submission("other", submission.ids, submission.x[::-1].copy())
     for route in ROUTE_NAMES:
-        options = {"folds": 10, "alpha": 3.0, "route": route}
+        options = {"protocol": "ridge", "folds": 10, "alpha": 3.0, "route": route}
         alone = score([submission], benchmark, device=opened(1 << 25), **options)
         together = score([other, submission], benchmark, device=cuda, **options)
         mine = [row for row in together.rows if row.submission == "team"]
@@ -106,14 +110,15 @@ def test_results_do_not_depend_on_memory_or_company(cuda: Any) -> None:
 
 def test_memory_that_runs_out_halves_the_batch(cp: Any, caplog: pytest.LogCaptureFixture) -> None:
     x, y = problem(1500, 200)
-    wanted = score_arrays(x, y, folds=40, device=CPU, route="downdate")
+    options = {"protocol": "ridge", "folds": 40, "route": "downdate"}
+    wanted = score_arrays(x, y, device=CPU, **options)
     backend = opened(40 << 20)
     backend.budget = 1 << 30  # it believes that it has more than the pool gives
-    found = score_arrays(x, y, folds=40, device=backend, route="downdate")
+    found = score_arrays(x, y, device=backend, **options)
     assert np.abs(found.fold_scores - wanted.fold_scores).max() <= SCORES
     assert "out of memory with batches" in caplog.text
     with pytest.raises(DeviceError, match=r"(no room for|Out of memory allocating) [\d,.]+ .*--device cpu"):
-        score_arrays(x, y, folds=40, device=opened(3 << 20), route="downdate")
+        score_arrays(x, y, device=opened(3 << 20), **options)
 
 
 def test_factorisations_tell_which_matrices_failed(cuda: Any) -> None:

@@ -13,6 +13,7 @@ from cuda_host import make_host_launch
 from cuda_host.targets import TARGETS, Target, make_target
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from softmax_problems import assert_softmax_alike, draw_softmax
 
 from fastprobe.kernels import gpu, reference
 
@@ -233,3 +234,22 @@ def test_logistic_step(where: str, n: int, columns: int, tasks: int, folds: int,
         assert np.abs(mine - twin).max() <= 4 * EPS
         assert (mine[~training[:, fold]] == 0).all()
     assert (np.abs(found[2] - wanted[2]) <= (n + 4) * EPS * (np.abs(eta) + 1).sum(axis=0)).all()
+
+
+# softmax_step
+
+
+@anywhere
+@given(
+    n=st.integers(1, 150), problems=st.integers(1, 3), classes=st.integers(2, 6), columns=st.integers(1, 40),
+    folds=st.integers(1, 4), seed=st.integers(0, 99),
+)  # fmt: skip
+@few
+def test_softmax_step(
+    where: str, n: int, problems: int, classes: int, columns: int, folds: int, seed: int
+) -> None:  # fmt: skip
+    problem, out = draw_softmax(np.random.default_rng(seed), n, problems, classes, columns, folds)
+    wanted = [a.copy() for a in out]
+    reference.softmax_step(*problem, *wanted)
+    found = run(make_target(where), gpu.softmax_step, *problem, *out)[-3:]
+    assert_softmax_alike(problem, found, wanted)

@@ -1,4 +1,4 @@
-"""The CPU kernels of the sweep and the logistic probe equal their twins, and compute what they are meant to."""
+"""The CPU kernels of the sweep and the logistic probes equal their twins, and compute what they are meant to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import confusion_matrix
+from softmax_problems import assert_softmax_alike, draw_softmax
 
 from fastprobe.kernels import cpu, reference
 
@@ -156,3 +158,63 @@ def test_newton_steps_lead_to_the_optimum_of_scikit_learn(kernels) -> None:
         np.testing.assert_allclose(w[:, c], [*model.coef_[0], *model.intercept_], rtol=1e-8)
         assert loss[c] == pytest.approx(-model.predict_log_proba(x[picked, :d])[
             np.arange(picked.sum()), y[picked, task[c]].astype(int)].sum(), rel=1e-8)  # fmt: skip
+
+
+@given(
+    n=st.integers(1, 60), problems=st.integers(1, 3), classes=st.integers(2, 6), columns=st.integers(1, 30),
+    folds=st.integers(1, 4), cut=st.floats(0, 1), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_softmax_step(
+    n: int, problems: int, classes: int, columns: int, folds: int, cut: float, seed: int
+) -> None:  # fmt: skip
+    problem, found = draw_softmax(np.random.default_rng(seed), n, problems, classes, columns, folds)
+    wanted = [a.copy() for a in found]
+    reference.softmax_step(*problem, *wanted)
+    found[2][:] = 0.0
+    edge = int(cut * n)
+    for lo, hi in ((0, edge), (edge, n)):
+        cpu.softmax_step(*problem, *found, lo, hi)
+    assert_softmax_alike(problem, found, wanted)
+
+
+@pytest.mark.parametrize("kernels", [cpu, reference], ids=["cpu", "reference"])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 9])
+def test_softmax_losses_are_accurate_where_they_are_small(kernels, classes: int) -> None:
+    """Relative to themselves, over all distances of the right class from the others."""
+    lead = np.linspace(0, 700, 10_001)
+    eta = np.zeros((1, 1, classes, len(lead)))
+    eta[0, 0, 1] = lead
+    written = [np.empty(eta.shape), np.empty(eta.shape), np.zeros((1, len(lead)))]
+    rows = () if kernels is reference else (0, 1)
+    training, fold = np.ones((1, 1), bool), np.zeros(len(lead), np.int64)
+    kernels.softmax_step(eta, np.array([1]), training, fold, *written, *rows)
+    np.testing.assert_allclose(written[2][0], np.log1p((classes - 1) * np.exp(-lead)), rtol=16 * EPS)
+
+
+@pytest.mark.parametrize("kernels", [cpu, reference], ids=["cpu", "reference"])
+def test_softmax_terms_are_those_of_scikit_learn(kernels) -> None:
+    """At the optimum of each fold the gradient vanishes, and the loss is that of its probabilities."""
+    rng = np.random.default_rng(4)
+    n, d, classes, alpha = 120, 4, 3, 2.0
+    x = rng.standard_normal((n, d))
+    codes = (x[:, :classes] + rng.standard_normal((n, classes))).argmax(axis=1)
+    training = np.arange(n)[:, None] % 2 == np.arange(2)
+    models = [
+        LogisticRegression(C=1 / alpha, tol=1e-12, max_iter=1000, solver="newton-cg").fit(x[rows], codes[rows])
+        for rows in training.T
+    ]
+    eta = np.stack([model.decision_function(x) for model in models], axis=-1)[:, None]
+    residual, shares, loss = np.empty(eta.shape), np.empty(eta.shape), np.zeros((1, 2))
+    kernels.softmax_step(
+        eta, codes, training, np.arange(2), residual, shares, loss, *(() if kernels is reference else (0, n))
+    )
+    for k, model in enumerate(models):
+        rows = training[:, k]
+        gradient = residual[:, 0, :, k].T @ x + alpha * model.coef_
+        assert np.abs(gradient).max() <= 1e-7  # as far as scikit-learn goes
+        np.testing.assert_allclose(shares[rows, 0, :, k], model.predict_proba(x[rows]), rtol=0, atol=8 * EPS)
+        picked = eta[rows, 0, :, k]
+        assert loss[0, k] == pytest.approx(
+            (logsumexp(picked, axis=1) - picked[np.arange(rows.sum()), codes[rows]]).sum(), rel=1e-13
+        )

@@ -148,6 +148,20 @@ def _logistic(n: int, count: int, columns: int) -> KernelCase:
     return KernelCase("logistic_step", f"{n} samples, {columns} columns", floor, make, scratch=True)
 
 
+def _softmax(n: int, count: int, problems: int, classes: int) -> KernelCase:
+    def make(xp: Any, seed: int) -> Call:
+        shape = n, problems, classes, count
+        eta, codes = _normal(xp, seed, *shape), xp.arange(n) % classes
+        training = xp.asarray(np.random.RandomState(seed).random_sample((n, count)) < 0.9)
+        residual, shares, loss = xp.empty(shape), xp.empty(shape), xp.empty((problems, count))
+        return Call((eta, codes, training, xp.arange(count), residual, shares, loss), (residual, shares, loss))
+
+    pairs = n * problems * count
+    floor = Floor(pairs * (24.0 * classes + 1.0), 20.0 * pairs * classes)
+    return KernelCase("softmax_step", f"{n} samples, {problems} x {count} columns, {classes} classes", floor, make,
+                      scratch=True)  # fmt: skip
+
+
 def kernel_cases(scale: float, folds: int) -> list[KernelCase]:
     """Return the cases, at the sizes of the groups of the workload.
 
@@ -173,4 +187,5 @@ def kernel_cases(scale: float, folds: int) -> list[KernelCase]:
         _prefix("prefix_scan", folds, -(-biomass // 10), d, 3),
         _prefix("prefix_confusion", folds, -(-biomass // 10), d, 3),
         _logistic(biomass, folds, 12 * folds),
+        _softmax(biomass, folds, 10, 4),
     ]

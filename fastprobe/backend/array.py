@@ -53,6 +53,7 @@ class ArrayBackend:
     out_of_memory: tuple[type[BaseException], ...] = (MemoryError,)
     """What the namespace raises when the device has no memory left; CuPy's error derives from MemoryError."""
 
+    stack = 16
     rates: Rates = CPU
 
     def __init__(self, xp: Any, *, device: str, budget: int, lanes: int = 1, in_flight: int = 1) -> None:
@@ -146,6 +147,19 @@ class ArrayBackend:
             total += self.xp.matmul(rows.T, rows)
 
         self.for_chunks(work, n, 8 * d)
+        return total
+
+    def weighted_gram(self, design: Design, weights: Array) -> Array:
+        (n, d), columns = design.shape, weights.shape[1]
+        total = self.xp.zeros((columns, d, d))
+
+        def work(part: slice) -> None:
+            nonlocal total
+            rows = design.x[part] - design.mean
+            weighted = weights[part].T[:, :, None] * rows
+            total += self.xp.matmul(weighted.swapaxes(1, 2), rows)
+
+        self.for_chunks(work, n, 8 * d * (columns + 2))
         return total
 
     def adjoint(self, design: Design, y: Array) -> Array:
@@ -255,7 +269,6 @@ class ArrayBackend:
         return factors, ok
 
     def solve_triangular(self, lower: Array, rows: Array, *, transpose: bool = False) -> Array:
-        """Solve ``L z = b``, or ``L' z = b``, for every row b: factors (..., d, d), rows (..., c, d)."""
         return solve_lower(self.xp, lower, rows, transpose=transpose)
 
     def cho_solve(self, lower: Array, b: Array) -> Array:
@@ -285,6 +298,67 @@ class ArrayBackend:
         fitted = xp.matmul(taken, xp.matmul(taken.swapaxes(1, 2), v))
         rest = v - target - fitted - v.sum(axis=1, keepdims=True) / n * mask[:, :, None]
         return v, ok, relative_error(xp, rest, target)
+
+    def logistic_step(
+        self, eta: Array, y: Array, training: Array, task: Array, fold: Array
+    ) -> tuple[Array, Array, Array]:
+        xp, (n, columns) = self.xp, eta.shape
+        residual, curvature, loss = xp.empty(eta.shape), xp.empty(eta.shape), xp.zeros(columns)
+
+        def work(part: slice) -> None:
+            nonlocal loss
+            inside, labels, value = training[part][:, fold], y[part][:, task], eta[part]
+            e = xp.exp(-abs(value))
+            p, q = xp.where(value < 0, e, 1.0) / (1.0 + e), xp.where(value < 0, 1.0, e) / (1.0 + e)
+            residual[part] = xp.where(inside, p * (1.0 - labels) - q * labels, 0.0)
+            curvature[part] = xp.where(inside, e / (1.0 + e) ** 2, 0.0)
+            losses = xp.log1p(e) + (xp.maximum(value, 0.0) - labels * value)
+            loss += xp.where(inside, losses, 0.0).sum(axis=0)
+
+        self.for_chunks(work, n, 8 * 8 * columns)
+        return residual, curvature, loss
+
+    def softmax_step(self, eta: Array, codes: Array, training: Array, fold: Array) -> tuple[Array, Array, Array]:
+        xp, (n, problems, classes, columns) = self.xp, eta.shape
+        residual, shares, loss = xp.empty(eta.shape), xp.empty(eta.shape), xp.zeros((problems, columns))
+        numbers = xp.arange(classes)[:, None]
+
+        def work(part: slice) -> None:
+            nonlocal loss
+            inside, value = training[part][:, None, fold], eta[part]
+            truth = codes[part, None, None, None] == numbers
+            top = value.max(axis=2, keepdims=True)
+            e = xp.exp(value - top)
+            first = value.argmax(axis=2)[:, :, None] == numbers
+            others = xp.where(first, 0.0, e).sum(axis=2)
+            p = e / (1.0 + others)[:, :, None]
+            missing = xp.where(truth & first, -(others / (1.0 + others))[:, :, None], p - truth)
+            residual[part] = xp.where(inside[:, :, None], missing, 0.0)
+            shares[part] = xp.where(inside[:, :, None], p, 0.0)
+            missed = xp.where(truth, top - value, 0.0).sum(axis=2)
+            loss += xp.where(inside, xp.log1p(others) + missed, 0.0).sum(axis=0)
+
+        self.for_chunks(work, n, 8 * 8 * problems * classes * columns)
+        return residual, shares, loss
+
+    def curvature_product(self, features: Array, weights: Array, shares: Array | None, v: Array) -> Array:
+        xp, (count, n, r), outputs = self.xp, features.shape, v.shape[2:]
+        flat = v.reshape(count, r, -1)
+        total = xp.zeros((count, flat.shape[2], r), dtype=xp.float32)
+
+        def work(part: slice) -> None:
+            nonlocal total
+            rows = features[:, part]
+            image = xp.matmul(rows, flat).reshape(count, -1, *outputs)
+            scaled = weights[:, part] * image
+            if shares is not None:
+                p = shares[:, part]
+                scaled += p * (p * image).sum(axis=2, keepdims=True)
+            # The image is turned instead of the features: namespaces copy what they cannot multiply as it lies.
+            total += xp.matmul(scaled.reshape(count, -1, flat.shape[2]).swapaxes(1, 2), rows)
+
+        self.for_chunks(work, n, 4 * count * (r + 4 * flat.shape[2]))
+        return xp.ascontiguousarray(total.swapaxes(1, 2)).reshape(v.shape)
 
     def train_linear(
         self,

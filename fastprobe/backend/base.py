@@ -90,6 +90,8 @@ class Backend(Protocol):
     """``cpu`` or ``cuda:N``, with the name of the device."""
     lanes: int
     """Sample groups that are best worked on at the same time."""
+    stack: int
+    """Problems of one size that are best solved in lockstep, as a stack of matrices."""
     rates: Rates
     """How fast it does each kind of work, for the planner."""
 
@@ -138,6 +140,12 @@ class Backend(Protocol):
 
     def gram(self, design: Design) -> Array:
         """``Xc' Xc``, shape (d, d)."""
+
+    def weighted_gram(self, design: Design, weights: Array) -> Array:
+        """``Xc' diag(weights[:, j]) Xc`` for every column j, shape (s, d, d) for weights of shape (n, s), none below 0.
+
+        Only the lower triangles are meaningful.
+        """
 
     def adjoint(self, design: Design, y: Array) -> Array:
         """``y' Xc``, shape (t, d) for y of shape (n, t)."""
@@ -196,14 +204,46 @@ class Backend(Protocol):
         matrix was positive definite; and the relative residual of the solve (k,), the largest over the t columns.
         """
 
+    def solve_triangular(self, lower: Array, rows: Array, *, transpose: bool = False) -> Array:
+        """Solve ``L z = b``, or ``L' z = b``, for every row b of `rows`, which stays as it is.
+
+        Factors (..., d, d), of which the lower triangles are read; rows (..., c, d), same leading axes.
+        """
+
     def cho_solve(self, lower: Array, b: Array) -> Array:
         """Solve ``L L' z = b`` for every row of `b`: factors (..., d, d), rows (..., c, d), same leading axes."""
 
     def cho_inverse(self, lower: Array) -> Array:
-        """``(L L')^-1`` of one factor."""
+        """``(L L')^-1`` of one factor, which it overwrites where that saves a copy."""
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
         """Eigenvalues (ascending) and eigenvectors of one symmetric matrix, of which the lower triangle is read."""
+
+    def logistic_step(
+        self, eta: Array, y: Array, training: Array, task: Array, fold: Array
+    ) -> tuple[Array, Array, Array]:
+        """Residuals (n, C), curvature weights (n, C) and losses (C,) of logistic probes, all columns at once.
+
+        For linear predictors eta of shape (n, C), labels y (n, t) of 0 and 1, training rows (n, F) of bool, and the
+        task and fold (C,) of int64 of every column; see :func:`fastprobe.kernels.reference.logistic_step`.
+        """
+
+    def softmax_step(self, eta: Array, codes: Array, training: Array, fold: Array) -> tuple[Array, Array, Array]:
+        """Residuals and shares (n, B, M, C) and losses (B, C) of multinomial logistic probes, all columns at once.
+
+        For linear predictors eta of shape (n, B, M, C), the class numbers (n,) of int64 of the rows, training rows
+        (n, F) of bool, and the fold (C,) of int64 of every column; see
+        :func:`fastprobe.kernels.reference.softmax_step`.
+        """
+
+    def curvature_product(self, features: Array, weights: Array, shares: Array | None, v: Array) -> Array:
+        """``T' (E u)`` for u = T v and a stack of A problems; with shares, ``T' (E u + p sum(p u))``.
+
+        Float32 throughout: features T of shape (A, n, r), which the M outputs of a problem have in common, weights E
+        (A, n, M, K), shares p (A, n, M, K) or None, and v (A, r, M, K); result (A, r, M, K). The sum is over the M
+        outputs, which the shares couple: with E = -p it is the product with the Hessian ``diag(p) - p p'`` of a
+        softmax, its sign turned. What is below 1e-32 before the last product may count as 0.
+        """
 
     def train_linear(
         self,

@@ -7,6 +7,8 @@ within; and the idle threads of a BLAS wait by spinning, which starves everybody
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import platform
 import threading
@@ -21,7 +23,7 @@ from scipy.linalg import eigh, lapack
 from threadpoolctl import ThreadpoolController
 
 from fastprobe.backend.base import Array, Design, RowSets, relative_error
-from fastprobe.backend.lapack import cholesky_lower, gram_lower, product_lower, solve_lower
+from fastprobe.backend.lapack import cholesky_lower, gram_lower, inverse_lower, product_lower, solve_lower
 from fastprobe.backend.rates import CPU, Rates
 from fastprobe.kernels import cpu
 
@@ -29,6 +31,8 @@ __all__ = ["CpuBackend"]
 
 _BLOCK = 512  # feature rows that a thread centres at once: 4 MB at 1024 dimensions
 _PANEL = 256  # columns per step of a block substitution
+_BLOCK32 = 400  # float32 feature rows that a thread multiplies twice, the second time from a cache
+_NOTHING = np.float32(1e-25)
 _WIDE = 6  # columns per set from which a matrix product per set beats reading every row once for all sets
 _PARTS = 8  # into which rows are cut where every part has a sum of its own
 _LARGE = 1500  # size of a single matrix from which the BLAS's own threads pay
@@ -47,6 +51,7 @@ class CpuBackend:
 
     xp: Any = np
     rates: Rates = CPU
+    stack = 1
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
@@ -136,6 +141,26 @@ class CpuBackend:
         for other in others:
             total += other
         return total
+
+    def weighted_gram(self, design: Design, weights: Array) -> Array:
+        (n, d), columns = design.shape, weights.shape[1]
+        out = np.zeros((columns, d, d))
+
+        def part_gram(item: tuple[slice, int]) -> Array:
+            rows, column = item
+            total = np.zeros((d, d)) if rows.start else out[column]
+            for part in _cut(rows.stop, _BLOCK, rows.start):
+                block = self._center(design, part)
+                block *= np.sqrt(weights[part, column, None])
+                gram_lower(block, total)
+            return total
+
+        cuts = -(-self.threads // max(1, columns))  # rows are cut only if there are fewer columns than threads
+        items = list(itertools.product(_cut(n, -(-n // cuts)), range(columns)))
+        for (rows, column), total in zip(items, self._map(part_gram, items), strict=True):
+            if rows.start:
+                out[column] += total
+        return out
 
     def adjoint(self, design: Design, y: Array) -> Array:
         return sum(self._map(lambda part: y[part].T @ self._center(design, part), _cut(design.shape[0], _BLOCK)))
@@ -277,28 +302,91 @@ class CpuBackend:
             v[i, :size] = found.T
         return v, ok, error
 
+    def solve_triangular(self, lower: Array, rows: Array, *, transpose: bool = False) -> Array:
+        return self._substitute(lower, rows, (transpose,))
+
     def cho_solve(self, lower: Array, b: Array) -> Array:
-        out = np.array(b, dtype=np.float64, order="C")
-        if lower.ndim == 2:
-
-            def both(part: slice) -> None:
-                solve_lower(lower, out[part])
-                solve_lower(lower, out[part], transpose=True)
-
-            self._map(both, _cut(len(out), max(8, -(-len(out) // self.threads))))
-            return out
-        for factor, rows in zip(lower, out, strict=True):
-            solve_lower(factor, rows)
-            solve_lower(factor, rows, transpose=True)
-        return out
+        return self._substitute(lower, b, (False, True))
 
     def cho_inverse(self, lower: Array) -> Array:
-        upper, _ = lapack.dpotri(lower.T, lower=0)
-        return np.triu(upper) + np.triu(upper, 1).T
+        with self._wide(len(lower)):
+            inverse_lower(lower)
+
+        def mirror(rows: slice) -> None:
+            for columns in _cut(rows.start, _PANEL):
+                lower[columns, rows] = lower[rows, columns].T
+            block = lower[rows, rows]
+            block[:] = np.tril(block) + np.tril(block, -1).T
+
+        self._map(mirror, _cut(len(lower), _PANEL))
+        return lower
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
         with self._wide(len(a)):
             return eigh(a, driver="evd", check_finite=False)
+
+    def logistic_step(
+        self, eta: Array, y: Array, training: Array, task: Array, fold: Array
+    ) -> tuple[Array, Array, Array]:
+        eta, y, training = map(np.ascontiguousarray, (eta, y, training))
+        residual, curvature = np.empty(eta.shape), np.empty(eta.shape)
+
+        def part_loss(rows: slice) -> Array:
+            loss = np.zeros(eta.shape[1])
+            cpu.logistic_step(eta, y, training, task, fold, residual, curvature, loss, rows.start, rows.stop)
+            return loss
+
+        return residual, curvature, sum(self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS))))
+
+    def softmax_step(self, eta: Array, codes: Array, training: Array, fold: Array) -> tuple[Array, Array, Array]:
+        eta, training = map(np.ascontiguousarray, (eta, training))
+        residual, shares = np.empty(eta.shape), np.empty(eta.shape)
+
+        def part_loss(rows: slice) -> Array:
+            loss = np.zeros((eta.shape[1], eta.shape[3]))
+            cpu.softmax_step(eta, codes, training, fold, residual, shares, loss, rows.start, rows.stop)
+            return loss
+
+        return residual, shares, sum(self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS))))
+
+    def curvature_product(self, features: Array, weights: Array, shares: Array | None, v: Array) -> Array:
+        (count, n, r), width = features.shape, math.prod(v.shape[2:])
+        flat = np.ascontiguousarray(v).reshape(count, r, width)
+        # Sums of a fixed number of parts, so that the result is the same for any number of threads.
+        parts = _cut(n, -(-n // -(-_PARTS // count)))
+        out = np.empty(flat.shape, dtype=np.float32)
+        others = self._scratch("others", len(parts) - 1, *flat.shape, dtype=np.float32)
+
+        def image_of(a: int, rows: slice) -> Array:
+            shape = rows.stop - rows.start, *v.shape[2:]
+            image = self._scratch("image", *shape, dtype=np.float32)
+            np.matmul(features[a, rows], flat[a], out=image.reshape(-1, width))
+            if shares is None:
+                image *= weights[a, rows]
+            else:
+                coupled = self._scratch("coupled", *shape, dtype=np.float32)
+                np.multiply(shares[a, rows], image, out=coupled)
+                np.multiply(shares[a, rows], coupled.sum(axis=1, keepdims=True), out=coupled)
+                image *= weights[a, rows]
+                image += coupled
+            image += _NOTHING  # what vanishes beside it becomes 0: products of denormal numbers take 50 times as long
+            image -= _NOTHING
+            return image.reshape(-1, width)
+
+        def add_part(item: tuple[int, int]) -> None:
+            part, a = item
+            rows, total = parts[part], others[part - 1, a] if part else out[a]
+            step = self._scratch("step", r, width, dtype=np.float32)
+            for block in _cut(rows.stop, _even(rows.stop - rows.start, _BLOCK32), rows.start):
+                first = block.start == rows.start
+                np.matmul(features[a, block].T, image_of(a, block), out=total if first else step)
+                if not first:
+                    total += step
+
+        self._map(add_part, list(itertools.product(range(len(parts)), range(count))))
+        for other in others:
+            out += other
+        return out.reshape(v.shape)
 
     def train_linear(
         self,
@@ -348,12 +436,30 @@ class CpuBackend:
         cpu.center_rows(design.x, rows, design.mean, out, 0, len(rows))
         return out
 
-    def _scratch(self, name: str, rows: int, columns: int) -> Array:
+    def _substitute(self, lower: Array, rows: Array, transposed: Sequence[bool]) -> Array:
+        """Solve with L (False) and L' (True), one after the other, for every row."""
+        out = np.array(rows, dtype=np.float64, order="C")
+        c, d = out.shape[-2:]
+        factors = lower.reshape(-1, d, d)
+        cuts = -(-self.threads // max(1, len(factors)))  # rows are cut only if there are fewer factors than threads
+        parts = _cut(c, max(8, -(-c // cuts)))
+
+        def solve(item: tuple[Array, Array]) -> None:
+            factor, part = item
+            for transpose in transposed:
+                solve_lower(factor, part, transpose=transpose)
+
+        stack = zip(factors, out.reshape(-1, c, d), strict=True)
+        self._map(solve, [(factor, block[part]) for factor, block in stack for part in parts])
+        return out
+
+    def _scratch(self, name: str, *shape: int, dtype: Any = np.float64) -> Array:
         """Memory of this thread, under a name, used again: touching fresh memory costs as much as the work on it."""
         kept: dict[str, Array] = self._local.__dict__.setdefault("scratch", {})
-        if name not in kept or kept[name].size < rows * columns:
-            kept[name] = np.empty(rows * columns)
-        return kept[name][: rows * columns].reshape(rows, columns)
+        size = math.prod(shape)
+        if name not in kept or kept[name].size < size:
+            kept[name] = np.empty(size, dtype=dtype)
+        return kept[name][:size].reshape(shape)
 
     def _map(self, work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
         """Do all parts, in the threads of the pool; within one of those threads, one part after another."""
@@ -377,3 +483,8 @@ def _cholesky_single(a: NDArray[np.float32]) -> bool:
 
 def _cut(stop: int, step: int, start: int = 0) -> list[slice]:
     return [slice(lo, min(stop, lo + step)) for lo in range(start, stop, max(1, step))]
+
+
+def _even(count: int, most: int) -> int:
+    """Size of the parts, as equal as can be, into which `count` things are cut."""
+    return -(-count // -(-count // most)) if count else most

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cython_blas, cython_lapack
 
-__all__ = ["cholesky_lower", "gram_lower", "product_lower", "solve_lower"]
+__all__ = ["cholesky_lower", "gram_lower", "inverse_lower", "product_lower", "solve_lower"]
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,7 @@ def _function(module: Any, name: str, n_args: int) -> Any:
 _dsyrk = _function(cython_blas, "dsyrk", 10)
 _dtrsm = _function(cython_blas, "dtrsm", 11)
 _dpotrf = _function(cython_lapack, "dpotrf", 5)
+_dpotri = _function(cython_lapack, "dpotri", 5)
 
 _UPPER, _LEFT, _TRANSPOSED, _PLAIN = (ctypes.c_char_p(c) for c in (b"U", b"L", b"T", b"N"))
 
@@ -66,6 +67,12 @@ def cholesky_lower(a: Floats) -> bool:
     info = ctypes.c_int(0)
     _dpotrf(_UPPER, _int(len(a)), _data(a), _int(len(a)), ctypes.byref(info))
     return info.value == 0
+
+
+def inverse_lower(lower: Floats) -> None:
+    """Replace a Cholesky factor L (d, d) by the lower triangle of ``(L L')^-1``."""
+    info = ctypes.c_int(0)
+    _dpotri(_UPPER, _int(len(lower)), _data(lower), _int(len(lower)), ctypes.byref(info))
 
 
 def solve_lower(lower: Floats, rows: Floats, *, transpose: bool = False) -> None:

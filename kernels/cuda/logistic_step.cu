@@ -1,15 +1,13 @@
 // Residuals, curvature weights and losses of all logistic probes in one pass over their linear predictors.
 
 #include "logistic.cuh"
-
-constexpr int LANES = 32, ROWS = 64, STRIDES = 8;  // columns and rows of a block; rows that its warps take at once
+#include "losses.cuh"
 
 // Block (part, tile): rows 64 part ... and columns 32 tile ..., all of shape (n, columns) except labels (n, tasks),
 // training (n, folds) and the partial losses (parts, columns).
 extern "C" __global__ void __launch_bounds__(256)
 logistic_step(const double* eta, const double* labels, const bool* training, const Int* task, const Int* fold,
               double* residual, double* curvature, double* losses, Int n, int columns, int tasks, int folds) {
-    __shared__ double sums[STRIDES][LANES];
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, column = blockIdx.y * LANES + lane;
     double sum = 0.0;
     if (column < columns) {
@@ -24,11 +22,7 @@ logistic_step(const double* eta, const double* labels, const bool* training, con
             sum += counts ? terms.loss : 0.0;
         }
     }
-    sums[warp][lane] = sum;
-    __syncthreads();
-    if (warp || column >= columns) return;
-    for (int other = 1; other < STRIDES; ++other) sum += sums[other][lane];
-    losses[static_cast<Int>(blockIdx.x) * columns + column] = sum;
+    store_loss(sum, column, columns, losses);
 }
 
 // Adds the parts up in their order.

@@ -2,7 +2,7 @@
 
 Most are those of :class:`~fastprobe.backend.array.ArrayBackend`, by CuPy; what is here goes to cuBLAS and cuSOLVER, or
 to kernels of ours. Everything is float64, but for the replay of NeuCo-Bench, which is float32 by definition, and what
-the route *mixed* asks for in float32, which goes to CuPy.
+the route *mixed* and the logistic probes ask for in float32, which goes to CuPy.
 """
 
 from __future__ import annotations
@@ -122,6 +122,19 @@ class CudaBackend(ArrayBackend):
         self.for_chunks(lambda part: self._dense.add_gram(self._centered(design, part), total), n, 8 * d)
         return total
 
+    def weighted_gram(self, design: Design, weights: Array) -> Array:
+        (n, d), columns = design.shape, weights.shape[1]
+        total = self.xp.zeros((columns, d, d))  # of which only the lower triangles are written
+
+        def work(part: slice) -> None:
+            roots = self.xp.sqrt(self.xp.ascontiguousarray(weights[part].T))
+            rows = roots[:, :, None] * self._centered(design, part)
+            for weighted, gram in zip(rows, total, strict=True):
+                self._dense.add_gram(weighted, gram)
+
+        self.for_chunks(work, n, 8 * d * (columns + 1))
+        return total
+
     def adjoint(self, design: Design, y: Array) -> Array:
         n, d = design.shape
         total = self.xp.zeros((y.shape[1], d))
@@ -217,6 +230,20 @@ class CudaBackend(ArrayBackend):
         ok, error = xp.empty(count, dtype=xp.bool_), xp.empty(count)
         kernels.block_press(self._launch, blocks, self.asarray(sets.sizes[chunk]), target, v, ok, error)
         return v, ok, error
+
+    def logistic_step(
+        self, eta: Array, y: Array, training: Array, task: Array, fold: Array
+    ) -> tuple[Array, Array, Array]:
+        xp, (eta, y, training) = self.xp, map(self.xp.ascontiguousarray, (eta, y, training))
+        residual, curvature, loss = xp.empty(eta.shape), xp.empty(eta.shape), xp.empty(eta.shape[1])
+        kernels.logistic_step(self._launch, eta, y, training, task, fold, residual, curvature, loss, empty=self._empty)
+        return residual, curvature, loss
+
+    def softmax_step(self, eta: Array, codes: Array, training: Array, fold: Array) -> tuple[Array, Array, Array]:
+        xp, (eta, training) = self.xp, map(self.xp.ascontiguousarray, (eta, training))
+        residual, shares, loss = xp.empty(eta.shape), xp.empty(eta.shape), xp.empty((eta.shape[1], eta.shape[3]))
+        kernels.softmax_step(self._launch, eta, codes, training, fold, residual, shares, loss, empty=self._empty)
+        return residual, shares, loss
 
     def train_linear(
         self,
