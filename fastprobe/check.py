@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
-from fastprobe.folds import make_folds, read_assignment
+from fastprobe.folds import Folds, make_folds, read_assignment
 from fastprobe.metrics import CONSTANT
 from fastprobe.planner import Shape, choose_route, estimate
 from fastprobe.protocol import Protocol
@@ -34,6 +35,8 @@ _EPS = float(np.finfo(np.float64).eps)
 _RANGE = 1e4
 _RANK_FLOPS = 1e11
 _NAMED = 3
+_COARSE = 5
+_MORE_OF_EACH = "use stratified folds, or a larger --test-size"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def check(submission: Submission, benchmark: Benchmark, protocol: Protocol | Non
     submission : Submission
     benchmark : Benchmark
     protocol : Protocol, optional
-        Its folds are made; by default those of the protocol ``ridge``.
+        Its folds are made; by default those of the protocol ``closed-form``.
 
     Returns
     -------
@@ -157,10 +160,15 @@ def _read(read: Callable[[bool], Read], what: str) -> tuple[Read, list[Finding]]
 def _all(submission: Submission, benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
     yield from _repairs(submission)
     yield from _values(submission)
+    scored = tuple(task for task in benchmark.tasks if protocol.probe_for(task.kind) is not None)
+    yield from _left_out([task.name for task in benchmark.tasks if task not in scored], bool(scored), protocol)
+    if not scored:
+        return
+    benchmark = replace(benchmark, tasks=scored)
     yield from _ids(submission, benchmark)
     yield from _memory(submission, benchmark, protocol)
     assignment = read_assignment(protocol.folds)
-    for task in benchmark.tasks:
+    for task in scored:
         yield from _labels(task, submission.x.shape[1])
         yield from _folds(task, protocol, assignment)
 
@@ -258,19 +266,44 @@ def _ids(submission: Submission, benchmark: Benchmark) -> Iterator[Finding]:
             yield Finding("error", "missing-ids", f"task {task.name}", message, "embed these samples, under these ids")
 
 
+def _left_out(names: Sequence[str], others: bool, protocol: Protocol) -> Iterator[Finding]:
+    """Say which tasks the protocol does not score."""
+    if names:
+        message = f"the protocol {protocol.name} does not score regression: {_some(names)}"
+        level: Level = "info" if others else "error"
+        yield Finding(
+            level, "left-out", "benchmark", message, None if others else "use --protocol closed-form or ridge"
+        )
+
+
 def _memory(submission: Submission, benchmark: Benchmark, protocol: Protocol) -> Iterator[Finding]:
-    """Estimate what the largest task needs: the values as they are and in float64, and what the solver works on."""
+    """Estimate what the most demanding task needs: the values as they are, and what its probe works on."""
     if protocol.replay is not None:
         yield from _replay_memory(submission, benchmark, protocol, protocol.replay)
         return
-    n, d = max(len(task.y) for task in benchmark.tasks), submission.x.shape[1]
-    spec = protocol.folds
-    share = 1 / spec.n_folds if spec.scheme.endswith("kfold") else spec.test_size
-    shape = Shape(n=n, d=d, t=1, sets=spec.n_folds, m=math.ceil(share * n))
-    route = choose_route(shape).route
-    needed = submission.x.nbytes + 8 * n * d + estimate(shape, route).bytes
-    message = f"about {needed / 2**20:.0f} MiB to score the largest task ({n} samples, route {route})"
+    needed, what = max(_working_bytes(task, submission.x.shape[1], protocol) for task in benchmark.tasks)
+    message = f"about {(submission.x.nbytes + needed) / 2**20:.0f} MiB to score the largest task ({what})"
     yield Finding("info", "memory", submission.name, message)
+
+
+def _working_bytes(task: Task, d: int, protocol: Protocol) -> tuple[int, str]:
+    """What the probe of a task keeps beside the values as they are, and what that is."""
+    n, spec = len(task.y), protocol.folds
+    if protocol.kernel is not None:
+        from fastprobe.probes.kernel.memory import exact_bytes, nystroem_bytes
+
+        landmarks = protocol.kernel.landmarks
+        if landmarks is None:
+            return exact_bytes(n, d), f"{n} samples, kernel matrix"
+        return nystroem_bytes(n, d, landmarks), f"{n} samples, {landmarks} landmarks"
+    columns = task.n_classes if task.n_classes > 2 else 1
+    if protocol.probe_for(task.kind) == "logistic":  # the rest of its work goes in batches of what memory there is
+        return 8 * d * (n + columns * d), f"{n} samples, logistic"
+    share = 1 / spec.n_folds if spec.scheme.endswith("kfold") else spec.test_size
+    m = math.ceil(share * n)
+    shape = Shape(n=n, d=d, t=columns, sets=spec.n_folds, m=m, alphas=len(protocol.strengths))
+    route = choose_route(shape).route
+    return 8 * n * d + int(estimate(shape, route).bytes), f"{n} samples, route {route}"
 
 
 def _replay_memory(
@@ -295,13 +328,18 @@ def _labels(task: Task, d: int) -> Iterator[Finding]:
     if n <= d:
         yield Finding("info", "few-samples", where, f"{n} samples for {d} dimensions: the penalty decides much")
     if task.kind == "classification":
-        positive = int(task.y.sum())
-        yield Finding("info", "classes", where, f"{positive} positive and {n - positive} negative samples")
+        yield Finding("info", "classes", where, _class_sizes(np.bincount(task.y.astype(np.int64), minlength=2)))
     if task.y.min() == task.y.max():
         message = f"all {n} labels are {task.y[0]:g}"
         yield Finding(
             "error", "constant-labels", where, message, "leave the task out with --tasks, or correct its labels"
         )
+
+
+def _class_sizes(sizes: NDArray[np.int64]) -> str:
+    if len(sizes) == 2:
+        return f"{sizes[1]} positive and {sizes[0]} negative samples"
+    return f"{len(sizes)} classes of {sizes.min()} to {sizes.max()} samples"
 
 
 def _folds(task: Task, protocol: Protocol, assignment: Any) -> Iterator[Finding]:
@@ -314,33 +352,71 @@ def _folds(task: Task, protocol: Protocol, assignment: Any) -> Iterator[Finding]
         return
     if task.y.min() == task.y.max():
         return
-    held_out = [task.y[rows] for rows in folds.held_out]
-    failing = sum(bool(y.min() == y.max()) for y in held_out)
+    failing = _failing(task, folds)
     if protocol.probe == "neuco":
-        yield from _by_convention(task, failing, len(folds))
-    elif failing:
-        message = f"{failing} of {len(folds)} folds have no score: {CONSTANT[task.kind]}"
-        no_q = failing > protocol.max_failed * len(folds)
+        yield from _by_convention(task, failing[CONSTANT[task.kind]], len(folds))
+    elif count := failing.total():
+        message = f"{count} of {len(folds)} folds have no score: {_counted(failing)}"
+        no_q = count > protocol.max_failed * len(folds)
         message += f"; more than {protocol.max_failed:.0%}, so the task has no Q" if no_q else ""
-        fix = (
-            "use stratified folds, or a larger --test-size"
-            if task.kind == "classification"
-            else "use fewer, larger folds"
-        )
+        fix = _MORE_OF_EACH if task.kind == "classification" else "use fewer, larger folds"
         yield Finding("error" if no_q else "warning", "constant-folds", where, message, fix)
     if task.kind == "classification":
-        few = min(int(min(y.sum(), len(y) - y.sum())) for y in held_out)
-        if 0 < few < 5:
-            message = f"some fold holds out {few} samples of its rarer class: its F1 is coarse"
-            yield Finding("info", "rare-class", where, message)
+        yield from _rare_classes(task, folds)
+
+
+def _failing(task: Task, folds: Folds) -> Counter[str]:
+    """Count the folds whose labels allow no score, by the reason."""
+    if task.kind == "regression":
+        constant = [bool(task.y[rows].min() == task.y[rows].max()) for rows in folds.held_out]
+        return Counter({CONSTANT[task.kind]: sum(constant)})
+    held_out, trained = ((counts > 0).sum(axis=1) < 2 for counts in _class_counts(task, folds))
+    reasons = {CONSTANT[task.kind]: held_out, "training labels are of one class": trained & ~held_out}
+    return Counter({reason: int(of_folds.sum()) for reason, of_folds in reasons.items()})
+
+
+def _counted(reasons: Counter[str]) -> str:
+    there = {reason: count for reason, count in reasons.items() if count}
+    return ", ".join(there) if len(there) == 1 else ", ".join(f"{reason} ({n})" for reason, n in there.items())
+
+
+def _class_counts(task: Task, folds: Folds) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Members of every class among the held-out and the training rows of every fold, each (folds, classes)."""
+    codes = task.y.astype(np.int64)
+    sizes = np.bincount(codes, minlength=task.n_classes)
+    held_out = np.stack([np.bincount(codes[rows], minlength=task.n_classes) for rows in folds.held_out])
+    return held_out, sizes - held_out
+
+
+def _rare_classes(task: Task, folds: Folds) -> Iterator[Finding]:
+    """Say where a class has so few samples that the score tells little about it."""
+    where = f"task {task.name}"
+    held_out, trained = _class_counts(task, folds)
+    few = held_out[held_out > 0].min()
+    if few < _COARSE:
+        message = f"some fold holds out {few} samples of its rarest class: its F1 is coarse"
+        yield Finding("info", "rare-class", where, message)
+    if task.classes is None or len(task.classes) == 2:  # a class that is missing takes the score away, then
+        return
+    for code, counts, lacking in (
+        ("missing-class", held_out, "hold out no sample of {}: their score cannot tell how well it is found"),
+        ("untrained-class", trained, "train on no sample of {}: they cannot find it"),
+    ):
+        absent = (counts == 0) & (held_out + trained > 0)
+        if absent.any():
+            labels = [f"class {task.classes[c]:g}" for c in np.flatnonzero(absent.any(axis=0))]
+            message = f"{absent.any(axis=1).sum()} of {len(folds)} folds " + lacking.format(_some(labels))
+            yield Finding("warning", code, where, message, _MORE_OF_EACH)
 
 
 def _by_convention(task: Task, constant: int, n_folds: int) -> Iterator[Finding]:
     """Say what NeuCo-Bench refuses, or scores by a convention."""
     from fastprobe.probes.neuco import ReplayTask, normalized
+    from fastprobe.units.neuco import require_two_classes
 
     where = f"task {task.name}"
     try:
+        require_two_classes(task)
         ReplayTask(task.name, task.kind, np.arange(len(task.y)), normalized(task.y))
     except InputError as error:
         yield Finding("error", "labels", where, f"found {error.found}; expected {error.expected}", error.fix)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +29,9 @@ class SampleGroup:
     positions : ndarray of int64, shape (n,)
         Where those ids stand among the labelled ids of the benchmark.
     tasks : tuple of Task, length t
-    y : ndarray of float64, shape (n, t)
-        Labels; -1 and +1 for classification.
+    y : ndarray of float64, shape (n, columns)
+        A column of labels for a regression, of -1 and +1 for two classes; for more classes a column for each, +1 for
+        its members and -1 for the others.
     folds : Folds
     parts : tuple of int
         Earlier groups whose samples are disjoint and all in this one: their Gram matrices are parts of its own.
@@ -43,6 +46,18 @@ class SampleGroup:
     folds: Folds
     parts: tuple[int, ...] = ()
     rest: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @cached_property
+    def columns(self) -> tuple[slice, ...]:
+        """Which columns of `y` belong to each task."""
+        return _columns(self.tasks)
+
+    def labels(self, tasks: Sequence[int]) -> tuple[NDArray[np.float64], tuple[slice, ...]]:
+        """Return the columns of `y` of some tasks, shape (n, columns), and which of them belong to each of these."""
+        if list(tasks) == list(range(len(self.tasks))):
+            return self.y, self.columns
+        y = np.concatenate([self.y[:, self.columns[j]] for j in tasks], axis=1)
+        return y, _columns([self.tasks[j] for j in tasks])
 
 
 def sample_groups(
@@ -84,11 +99,23 @@ def sample_groups(
     for key in sorted(members, key=lambda key: len(members[key][0].ids)):
         tasks = members[key]
         positions = np.array([position_of[sample] for sample in tasks[0].ids.tolist()], dtype=np.int64)
-        labels = [2.0 * task.y - 1.0 if task.kind == "classification" else task.y for task in tasks]
         parts, rest = _tile(positions, groups, len(position_of))
-        y = np.stack(labels, axis=1)
+        y = np.concatenate([_label_columns(task) for task in tasks], axis=1)
         groups.append(SampleGroup(tasks[0].ids, positions, tuple(tasks), y, folds_of[key], parts, rest))
     return tuple(groups)
+
+
+def _columns(tasks: Sequence[Task]) -> tuple[slice, ...]:
+    widths = [task.n_classes if task.n_classes > 2 else 1 for task in tasks]
+    stops = accumulate(widths)
+    return tuple(slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True))
+
+
+def _label_columns(task: Task) -> NDArray[np.float64]:
+    """Labels as least squares takes them, shape (n, columns)."""
+    if task.n_classes > 2:
+        return np.where(task.y[:, None] == np.arange(task.n_classes), 1.0, -1.0)
+    return (2.0 * task.y - 1.0 if task.kind == "classification" else task.y)[:, None]
 
 
 def _tile(positions: Ints, earlier: list[SampleGroup], count: int) -> tuple[tuple[int, ...], Ints]:

@@ -14,7 +14,16 @@ from typing import Any
 import pyarrow as pa
 
 from fastprobe.errors import InputError
-from fastprobe.rows import SCHEMA, FoldStats, TaskScore, from_record, json_ready, to_record, undo_json
+from fastprobe.rows import (
+    SCHEMA,
+    SINCE_MULTI_CLASS,
+    FoldStats,
+    TaskScore,
+    from_record,
+    json_ready,
+    to_record,
+    undo_json,
+)
 from fastprobe.views import ArrowViews
 
 __all__ = ["SCHEMA", "FoldStats", "Scores", "TaskScore"]
@@ -143,10 +152,19 @@ class Scores(ArrowViews):
         ------
         InputError
             If a column is missing or of another type, a value is missing, or the table carries no protocol.
+
+        Notes
+        -----
+        Tables of earlier versions are read: columns of :data:`fastprobe.rows.SINCE_MULTI_CLASS` that they lack are
+        empty.
         """
         protocol = (table.schema.metadata or {}).get(_PROTOCOL_KEY)
         if protocol is None:
             raise _not_scores(where, "no protocol in its metadata")
+        for name in SINCE_MULTI_CLASS:
+            if name not in table.column_names:
+                empty = pa.array([[]] * table.num_rows, SCHEMA.field(name).type)
+                table = table.append_column(SCHEMA.field(name), empty)
         for name in SCHEMA.names:
             if table.schema.get_field_index(name) < 0:
                 raise _not_scores(where, f"no column {name!r}, or two of them")
@@ -210,7 +228,7 @@ class Scores(ArrowViews):
         if not (isinstance(records, list) and all(isinstance(record, dict) for record in records)):
             raise _not_scores(where, "no list 'scores' of objects")
         for i, record in enumerate(records):
-            missing = [name for name in SCHEMA.names if name not in record]
+            missing = [name for name in SCHEMA.names if name not in record and name not in SINCE_MULTI_CLASS]
             if missing:
                 raise _not_scores(where, f"no field {missing[0]!r} in scores[{i}]")
         schema = SCHEMA.with_metadata({_PROTOCOL_KEY: json.dumps(document["protocol"])})

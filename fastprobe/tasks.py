@@ -26,6 +26,9 @@ __all__ = ["Benchmark", "Kind", "Task", "hash_labels", "read_groups", "read_spli
 
 _SIDES = {"dev": "dev", "train": "dev", "eval": "eval", "test": "eval"}
 
+_MAX_CLASSES = 1000
+_LISTED_CLASSES = 10
+
 
 def hash_labels(kind: Kind, ids: Iterable[str], y: NDArray[np.float64]) -> str:
     """Hash the kind of a task, its ids and their labels (32 hexadecimal digits)."""
@@ -47,11 +50,12 @@ class Task:
     ids : ndarray of str, shape (n,)
         Unique sample ids, without the suffixes ``.zarr.zip`` and ``.zarr``; at least two.
     y : ndarray of float64, shape (n,)
-        Finite labels; 0 and 1 for classification.
+        Finite labels; for classification the numbers 0 .. M-1 of the classes.
     n_missing : int
         Rows of the file without a label, which were skipped.
     classes : tuple of float or None
-        The two label values that became 0 and 1 (classification).
+        The M label values that became 0 .. M-1, ascending; 2 or more, not all of which need occur. None for regression.
+        If it is not given for classification, the classes are the numbers in `y`.
     notes : tuple of str
         What was changed on the way: classes that were mapped, rows that lenient reading dropped.
 
@@ -66,7 +70,7 @@ class Task:
     ids: NDArray[np.str_]
     y: NDArray[np.float64]
     n_missing: int = 0
-    classes: tuple[float, float] | None = None
+    classes: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,15 +83,10 @@ class Task:
             raise _too_few(where, len(labels), self.n_missing)
         texts = as_ids(self.ids, where)
         ids, y = checked(texts, labels[:, None], ArrayPlaces(where, texts, ("label",)))
-        if self.kind == "classification" and not np.isin(y, (0.0, 1.0)).all():
-            raise InputError(
-                where,
-                found=f"the label {y[~np.isin(y, (0.0, 1.0))][0]:g}",
-                expected="0 and 1 for classification",
-                fix="make the task with Task.from_arrays, which maps two classes to 0 and 1",
-            )
+        classes = _as_classes(self.classes, y, where) if self.kind == "classification" else None
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "y", y[:, 0])
+        object.__setattr__(self, "classes", classes)
 
     @classmethod
     def from_arrays(cls, name: str, kind: str, ids: ArrayLike, y: ArrayLike) -> Task:
@@ -100,13 +99,13 @@ class Task:
             ``regression`` (``regr``) or ``classification`` (``cls``).
         ids : array_like of str, shape (n,)
         y : array_like, shape (n,)
-            NaN marks a missing label. The two values of a classification task become 0 and 1.
+            NaN marks a missing label. The values of a classification task, in ascending order, become 0, 1, 2, ...
 
         Raises
         ------
         InputError
-            If the kind is unknown, ids appear twice, labels are infinite, or a classification task has other than two
-            values.
+            If the kind is unknown, ids appear twice, labels are infinite, or a classification task has a single value
+            other than 0 and 1, or so many that it must be a regression.
         """
         where = f"task {name!r}"
         if kind not in KINDS:
@@ -123,6 +122,11 @@ class Task:
         kept = [text for text, has in zip(texts, present.tolist(), strict=True) if has]
         n_missing = int((~present).sum())
         return _task(name, KINDS[kind], kept, labels[present], n_missing, (), where, lambda row: f"labelled row {row}")
+
+    @property
+    def n_classes(self) -> int:
+        """Number M of classes, 2 or more; 0 for regression."""
+        return len(self.classes) if self.classes is not None else 0
 
     @cached_property
     def digest(self) -> str:
@@ -212,7 +216,8 @@ class Benchmark:
         InputError
             If the folder is missing or holds no label file, a CSV file is named otherwise, two files are of one task, a
             label file is wrong (see :func:`fastprobe.readers.labels.read_labels`), a task has fewer than two labels or
-            a classification task other than two classes, or a selected task is not there.
+            a classification task a single class other than 0 and 1, or so many that it must be a regression, or a
+            selected task is not there.
         """
         files = label_files(Path(folder))
         bench = cls.from_tasks(_read_task(name, kind, path, lenient) for name, (kind, path) in sorted(files.items()))
@@ -310,35 +315,70 @@ def _task(
     where: str,
     place: Callable[[int], str],
 ) -> Task:
-    """Make a task of labels that are there, with classes mapped to 0 and 1."""
+    """Make a task of labels that are there, with classes mapped to their numbers."""
     if len(y) < 2:
         raise _too_few(where, len(y), n_missing)
     if kind == "regression":
         return Task(name, kind, np.asarray(ids), y, n_missing, None, notes)
-    values, firsts = np.unique(y, return_index=True)
-    if len(values) > 2:
-        row = int(np.sort(firsts)[2])
-        raise _not_two_classes(f"{where}, {place(row)}", f"{y[row]:g}, a third class (there are {len(values)})")
+    values, firsts, codes = np.unique(y, return_index=True, return_inverse=True)
+    most = max(2, min(_MAX_CLASSES, len(y) // 2))
+    if len(values) > most:
+        row = int(np.sort(firsts)[most])
+        raise InputError(
+            f"{where}, {place(row)}, column 'label'",
+            found=f"{y[row]:g}, a class too many: {len(values):,} classes among {len(y):,} samples",
+            expected=f"at most {most:,} classes ({_MAX_CLASSES:,}, and no more than half of the samples)",
+            fix="declare the task a regression, or put classes together",
+        )
     if len(values) == 1 and values[0] not in (0.0, 1.0):
-        raise _not_two_classes(where, f"the label {values[0]:g} everywhere")
-    low, high = (0.0, 1.0) if set(values.tolist()) <= {0.0, 1.0} else (float(values[0]), float(values[1]))
-    if (low, high) != (0.0, 1.0):
-        notes = (*notes, f"the labels {low:g} and {high:g} became 0 and 1")
-    return Task(name, kind, np.asarray(ids), (y == high).astype(np.float64), n_missing, (low, high), notes)
+        raise InputError(
+            f"{where}, column 'label'",
+            found=f"the label {values[0]:g} everywhere",
+            expected="two classes or more, such as 0 and 1",
+            fix="declare the task a regression, or take it out",
+        )
+    if len(values) == 1:
+        values, codes = np.array([0.0, 1.0]), y.astype(np.int64)
+    classes = tuple(values.tolist())
+    if classes != tuple(range(len(classes))):
+        notes = (*notes, _mapping(classes))
+    return Task(name, kind, np.asarray(ids), codes.astype(np.float64), n_missing, classes, notes)
+
+
+def _mapping(classes: tuple[float, ...]) -> str:
+    """Say which labels became which class numbers."""
+    *first, last = [f"{label:g}" for label in classes]
+    if len(classes) <= _LISTED_CLASSES:
+        numbers = "0 and 1" if len(classes) == 2 else f"0 to {len(classes) - 1}"
+        return f"the labels {', '.join(first)} and {last} became {numbers}"
+    return f"the {len(classes)} labels from {first[0]} to {last} became 0 to {len(classes) - 1}"
+
+
+def _as_classes(classes: tuple[float, ...] | None, y: NDArray[np.float64], where: str) -> tuple[float, ...]:
+    """Return the classes of labels that are class numbers already, or raise."""
+    if classes is None:
+        classes = tuple(map(float, range(max(2, len(np.unique(y))))))
+        fix = "make the task with Task.from_arrays, which maps labels to class numbers"
+    else:
+        classes = tuple(map(float, classes))
+        fix = "name all classes of the task"
+        if len(classes) < 2 or not np.isfinite(classes).all() or (np.diff(classes) <= 0).any():
+            raise InputError(
+                where,
+                found=f"the classes {shorten(str(classes))}",
+                expected="two finite numbers or more, ascending",
+                fix="make the task with Task.from_arrays, which finds the classes",
+            )
+    known = np.isin(y, np.arange(len(classes)))
+    if not known.all():
+        numbers = "0 and 1" if len(classes) == 2 else f"the class numbers 0 to {len(classes) - 1}"
+        raise InputError(where, found=f"the label {y[~known][0]:g}", expected=f"{numbers} for classification", fix=fix)
+    return classes
 
 
 def _unknown_kind(where: str, kind: str) -> InputError:
     return InputError(
         where, found=f"the kind {kind!r}", expected=f"one of {', '.join(KINDS)}", fix="name the kind of the task"
-    )
-
-
-def _not_two_classes(where: str, found: str) -> InputError:
-    return InputError(
-        f"{where}, column 'label'",
-        found=found,
-        expected="exactly two classes, such as 0 and 1 (multi-class tasks are planned, and not there yet)",
-        fix="split the task into one-against-rest tasks, or declare it a regression",
     )
 
 

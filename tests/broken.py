@@ -388,12 +388,12 @@ _LABELS = [
     _task("one-sample", {"a__regr.csv": "id,label\na,1\nb,\n"}, "a__regr.csv",
             "1 labelled sample and 1 without a label", "at least 2", "add labels"),
     _task("no-samples", {"a__regr.csv": "id,label\n"}, "a__regr.csv", "0 labelled samples", "at least 2", "add labels"),
-    _task("three-classes", {"a__cls.csv": "id,label\na,0\nb,1\nc,1\nd,2\n"}, "a__cls.csv, line 5, column 'label'",
-            "2, a third class (there are 3)", "exactly two classes", "one-against-rest"),
+    _task("many-classes", {"a__cls.csv": "id,label\na,0\nb,1\nc,1\nd,2\n"}, "a__cls.csv, line 5, column 'label'",
+            "2, a class too many: 3 classes among 4 samples", "at most 2 classes", "regression"),
     _task("fractional-classes", {"a__cls.csv": "id,label\na,0.1\nb,0.2\nc,0.3\n"}, "a__cls.csv, line 4", "0.3",
-            "multi-class tasks are planned", "regression"),
+            "no more than half of the samples", "regression"),
     _task("one-odd-class", {"a__cls.csv": "id,label\na,7\nb,7\n"}, "a__cls.csv, column 'label'",
-            "the label 7 everywhere", "exactly two classes", "regression"),
+            "the label 7 everywhere", "two classes or more", "regression"),
 ]  # fmt: skip
 
 BROKEN: list[Broken] = [*_CSV, *_FILES, *_BINARY, *_LABELS]

@@ -70,6 +70,26 @@ def classification_row(submission: str = "team", task: str = "ships", q: float |
     )
 
 
+def multi_class_row(submission: str = "team", task: str = "crops", q: float | None = 40.0) -> TaskScore:
+    """A task of three classes by logistic regression; in the second fold a class is missing."""
+    return regression_row(
+        submission,
+        task,
+        q,
+        kind="classification",
+        metric="macro_f1",
+        fold_gradient_norms=(1e-9, 2e-9, 3e-9),
+        fold_roc_auc=(0.75, math.nan, 0.5),
+        fold_average_precision=(0.7, math.nan, 0.4),
+        fold_log_loss=(0.9, 1.1, math.inf),
+        fold_kernels=("rbf gamma=0.5", "rbf gamma=0.5", "rbf gamma=2"),
+        fold_stats=FoldStats(
+            n=(10, 10, 10),
+            confusion=((3, 1, 0, 0, 3, 0, 1, 0, 2), (4, 1, 0, 1, 4, 0, 0, 0, 0), (1, 1, 1, 1, 1, 1, 1, 1, 2)),
+        ),
+    )
+
+
 def table(*rows: TaskScore) -> Scores:
     """A score table of the protocol of these rows."""
     return Scores(rows, PROTOCOL.to_dict())

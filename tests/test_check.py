@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from fastprobe.check import Report, check, check_files
 from fastprobe.cli import app
 from fastprobe.embeddings import Submission
+from fastprobe.folds import make_folds
+from fastprobe.kernel_spec import KernelSpec
 from fastprobe.protocol import FoldSpec, Protocol
 from fastprobe.specs import ReplaySpec
 from fastprobe.tasks import Benchmark, Task
@@ -112,10 +114,40 @@ def test_folds_without_a_class():
     rare[:2] = 1
     report = report_of(ships_cls=rare)
     assert (
-        "folds have no score: held-out labels are of one class; more than 30%"
+        "folds have no score: held-out labels are of one class (30), training labels are of one class (2); more than"
         in found(report, "error")["constant-folds"]
     )
     assert found(report, "info")["classes"] == "task ships_cls: 2 positive and 48 negative samples"
+
+
+def test_classes_that_folds_lack():
+    crops = np.where(np.arange(N) < 3, 9, np.arange(N) % 2)  # three samples of class 9
+    report = report_of(crops_cls=crops)
+    assert found(report, "info")["classes"] == "task crops_cls: 3 classes of 3 to 24 samples"
+    assert found(report, "info")["labels"] == "task crops_cls: the labels 0, 1 and 9 became 0 to 2"
+    warnings = found(report, "warning")
+    task = Task.from_arrays("crops_cls", "classification", IDS, crops)
+    held_out = [crops[rows] for rows in make_folds(FoldSpec(), task.ids, task.y, task.kind).held_out]
+    lacking = sum(set(labels) != {0, 1, 9} for labels in held_out)
+    assert warnings["missing-class"].startswith(f"task crops_cls: {lacking} of 40 folds hold out no sample of class ")
+    assert "class 9" in warnings["missing-class"]
+    assert "untrained-class" not in warnings
+    assert found(report, "info")["rare-class"].startswith("task crops_cls: some fold holds out 1 samples of its rarest")
+
+
+def test_a_class_that_some_fold_cannot_be_trained_on(tmp_path):
+    crops = np.where(np.arange(N) == 7, 9, np.arange(N) % 2)
+    split = tmp_path / "split.csv"
+    write_csv(split, "id,split", ((i, "eval" if i < "s10" else "dev") for i in IDS))
+    report = report_of(crops_cls=crops, protocol=Protocol(folds=FoldSpec("fixed", file=str(split))))
+    expected = "task crops_cls: 1 of 1 folds train on no sample of class 9: they cannot find it"
+    assert found(report, "warning") == {"untrained-class": expected}
+
+
+def test_stratified_folds_need_members_of_every_class():
+    crops = np.where(np.arange(N) < 2, 9, np.arange(N) % 2)
+    report = report_of(crops_cls=crops, protocol=Protocol(folds=FoldSpec("stratified-kfold", n_folds=5)))
+    assert "a class with 2 samples; expected at least 5 in every class" in found(report, "error")["folds"]
 
 
 def test_some_folds_without_a_class_are_a_warning():
@@ -146,6 +178,31 @@ def test_the_number_of_failing_folds_is_that_of_the_scores():
     (finding,) = (f for f in check(submission, benchmark).findings if f.code == "constant-folds")
     assert row.n_failed > 0
     assert finding.message.startswith(f"{row.n_failed} of {row.n_folds} folds")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "what"),
+    [
+        (Protocol(), "50 samples, route"),
+        (Protocol(probe="logistic"), "50 samples, logistic"),
+        (Protocol(probe="kernel"), "50 samples, kernel matrix"),
+        (Protocol(probe="kernel", kernel=KernelSpec(landmarks=20)), "50 samples, 20 landmarks"),
+    ],
+)
+def test_memory_is_that_of_the_probe(protocol, what):
+    crops = np.arange(N) % 3
+    report = report_of(crops_cls=crops, height=Y, protocol=protocol)
+    assert f"MiB to score the largest task ({what}" in found(report, "info")["memory"]
+
+
+def test_regression_is_not_for_logistic():
+    logistic = Protocol(probe="logistic")
+    report = report_of(crops_cls=np.arange(N) % 3, height=Y, protocol=logistic)
+    assert report.ok
+    assert found(report, "info")["left-out"] == "benchmark: the protocol logistic does not score regression: height"
+    assert "task height" not in {finding.where for finding in report.findings}
+    alone = report_of(protocol=logistic)
+    assert list(found(alone, "error")) == ["left-out"]
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -249,6 +306,10 @@ def test_neuco_names_what_it_refuses_and_scores_by_convention() -> None:
     assert not [f for f in found if f[2] == "task fine" and f[0] != "info"]
     (memory,) = [f.message for f in check(submission, bench, protocol).findings if f.code == "memory"]
     assert f"{(10 + 40 + 40) * 40 * 10:,}" in memory
+    crops = Benchmark.from_tasks([Task.from_arrays("crops", "classification", ids, np.arange(40) % 3)])
+    (refused,) = [f for f in check(submission, crops, protocol).findings if f.level == "error"]
+    assert (refused.where, refused.message[:15]) == ("task crops", "found 3 classes")
+    assert "--protocol closed-form or ridge" in refused.fix
     narrow = replace(protocol, replay=ReplaySpec(embedding_dim=4))
     assert ("error", "embedding-dim", "s") in [
         (f.level, f.code, f.where) for f in check(submission, bench, narrow).findings

@@ -62,6 +62,18 @@ def test_stratified(n: int, k: int, share: float, seed: int) -> None:
     assert_same(FoldSpec("stratified-shuffle", n_folds=k, test_size=0.2, seed=seed), wanted, y, "classification")
 
 
+@given(n=st.integers(60, 200), classes=st.integers(3, 6), k=st.integers(2, 5), seed=st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_stratified_by_many_classes(n: int, classes: int, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.choice(classes, size=n, p=rng.dirichlet(np.full(classes, 5.0))).astype(np.float64)
+    y[: classes * k] = np.arange(classes * k) % classes  # every class has a member for each fold
+    wanted = held_out(StratifiedKFold(k, shuffle=True, random_state=seed), n, y)
+    assert_same(FoldSpec("stratified-kfold", n_folds=k, seed=seed), wanted, y, "classification")
+    wanted = held_out(StratifiedShuffleSplit(k, test_size=0.2, random_state=seed), n, y)
+    assert_same(FoldSpec("stratified-shuffle", n_folds=k, test_size=0.2, seed=seed), wanted, y, "classification")
+
+
 def test_stratified_is_plain_for_regression() -> None:
     y = np.random.default_rng(0).standard_normal(50)
     stratified = make_folds(FoldSpec("stratified-kfold", n_folds=5), ids_of(50), y, "regression")

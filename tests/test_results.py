@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_rows import classification_row, regression_row, table
+from score_rows import classification_row, multi_class_row, regression_row, table
 
 from fastprobe.errors import InputError
 from fastprobe.results import SCHEMA, FoldStats, Scores
+from fastprobe.rows import SINCE_MULTI_CLASS
 
 
 @pytest.fixture
@@ -26,6 +27,11 @@ def scores() -> Scores:
         regression_row("a", "height", 1.0),
         classification_row("a", "ships", None),
     )
+
+
+@pytest.fixture
+def three_classes() -> Scores:
+    return table(multi_class_row(), regression_row())
 
 
 def same(a: Scores, b: Scores) -> None:
@@ -44,6 +50,31 @@ def test_arrow_has_the_columns_of_the_schema_and_comes_back(scores):
     same(Scores.from_arrow(arrow), scores)
 
 
+def test_columns_of_classes_and_probabilities_come_back(three_classes, tmp_path):
+    arrow = three_classes.to_arrow()
+    assert arrow.column("fold_confusion")[0].as_py()[1] == [4, 1, 0, 1, 4, 0, 0, 0, 0]
+    assert arrow.column("fold_confusion")[1].as_py() == []
+    same(Scores.from_arrow(arrow), three_classes)
+    three_classes.to_parquet(tmp_path / "s.parquet")
+    same(Scores.read(tmp_path / "s.parquet"), three_classes)
+    (tmp_path / "s.json").write_text(three_classes.to_json())
+    first, second = Scores.read(tmp_path / "s.json")
+    assert math.isnan(first.fold_log_loss[2])  # JSON knows no infinity
+    same(table(replace(first, fold_log_loss=(0.9, 1.1, math.inf)), second), three_classes)
+
+
+@pytest.mark.parametrize("lacking", [SINCE_MULTI_CLASS, SINCE_MULTI_CLASS[:1]])
+def test_files_of_earlier_versions_are_read_with_empty_columns(scores, lacking, tmp_path):
+    pq.write_table(scores.to_arrow().drop_columns(list(lacking)), tmp_path / "s.parquet")
+    same(Scores.read(tmp_path / "s.parquet"), scores)
+    document = json.loads(scores.to_json())
+    for record in document["scores"]:
+        for name in lacking:
+            assert record.pop(name) == []
+    (tmp_path / "s.json").write_text(json.dumps(document))
+    same(Scores.read(tmp_path / "s.json"), scores)
+
+
 def test_an_empty_table_comes_back():
     same(Scores.from_arrow(table().to_arrow()), table())
     assert table().to_dict()["scores"] == []
@@ -54,6 +85,12 @@ def test_parquet_comes_back_and_leaves_no_other_file(scores, tmp_path):
     same(Scores.read_parquet(tmp_path / "s.parquet"), scores)
     same(Scores.read(tmp_path / "s.parquet"), scores)
     assert [p.name for p in tmp_path.iterdir()] == ["s.parquet"]
+
+
+def test_the_documentation_names_every_list():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text()
+    documented = {name for line in text.splitlines() if line.startswith("| `fold_") for name in line.split("`")[1::2]}
+    assert {name for name in SCHEMA.names if name.startswith("fold_")} == {n for n in documented if n in SCHEMA.names}
 
 
 def test_parquet_is_plain_for_other_programs(scores, tmp_path):
@@ -169,6 +206,26 @@ def test_metrics_from_sufficient_statistics():
     assert stats.recall == (0.8, None, 0.0)
     assert stats.mse == ()
     assert FoldStats(n=(10, 0), sse=(math.nan, 0.0)).mse == (None, None)
+
+
+def test_metrics_of_many_classes():
+    """Row 2: of three classes one is neither there nor predicted, and counts nowhere."""
+    stats = multi_class_row().fold_stats
+    assert stats.accuracy == (0.8, 0.8, 0.4)
+    assert stats.balanced_accuracy == pytest.approx(((3 / 4 + 1 + 2 / 3) / 3, 0.8, (1 / 3 + 1 / 3 + 1 / 2) / 3))
+    assert stats.precision == pytest.approx(((3 / 4 + 3 / 4 + 1) / 3, 0.8, (1 / 3 + 1 / 3 + 1 / 2) / 3))
+    assert stats.recall == pytest.approx(stats.balanced_accuracy)
+    assert stats.mse == ()
+    assert classification_row().fold_stats.balanced_accuracy == (0.8, 1.0, 0.5)
+    assert regression_row().fold_stats.balanced_accuracy == ()
+
+
+def test_a_class_that_is_predicted_and_not_there_lowers_recall_not_balanced_accuracy():
+    stats = FoldStats(n=(4,), confusion=((1, 0, 1, 0, 2, 0, 0, 0, 0),))
+    assert stats.balanced_accuracy == (0.75,)
+    assert stats.recall == (0.5,)  # the mean of 1/2, 1 and 0
+    assert stats.precision == (2 / 3,)  # of 1, 1 and 0
+    assert FoldStats(n=(0,), confusion=((0,) * 9,)).recall == (None,)
 
 
 @settings(max_examples=20, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_a_folder_is_a_benchmark(tmp_path: Path) -> None:
     assert (m.classes, m.notes) == ((0.0, 1.0), ())
     assert (b.y.tolist(), b.classes) == ([0, 1, 0], (2.0, 5.0))
     assert b.notes == ("the labels 2 and 5 became 0 and 1",)
+    assert [task.n_classes for task in bench.tasks] == [0, 2, 2, 0]
     assert a.y.dtype == np.float64
     assert bench.labelled_ids.tolist() == ["a", "d", "e", "x", "y", "z"]
 
@@ -73,6 +75,46 @@ def test_a_second_row_without_a_label_is_no_duplicate(tmp_path: Path) -> None:
     write(tmp_path, a__regr="id,label\nx,\nx,1\ny,2\n")
     (task,) = Benchmark.from_folder(tmp_path).tasks
     assert (task.ids.tolist(), task.n_missing) == (["x", "y"], 1)
+
+
+def test_more_than_two_classes_are_numbered_in_ascending_order(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        crops__cls="id,label\n" + "".join(f"s{i},{label}\n" for i, label in enumerate([30, -1, 2.5, 30, 2.5, -1])),
+        zones__cls="id,label\n" + "".join(f"s{i},{label}\n" for i, label in enumerate([2, 0, 1, 2, 1, 0])),
+    )
+    crops, zones = Benchmark.from_folder(tmp_path).tasks
+    assert crops.y.tolist() == zones.y.tolist() == [2, 0, 1, 2, 1, 0]
+    assert (crops.classes, crops.n_classes) == ((-1.0, 2.5, 30.0), 3)
+    assert crops.notes == ("the labels -1, 2.5 and 30 became 0 to 2",)
+    assert (zones.classes, zones.notes) == ((0.0, 1.0, 2.0), ())
+    assert crops.digest == zones.digest
+    many = Task.from_arrays("t", "cls", [f"s{i}" for i in range(40)], np.arange(40) % 20 + 7)
+    assert many.notes == ("the 20 labels from 7 to 26 became 0 to 19",)
+
+
+def test_classes_stay_those_of_the_task_when_samples_are_left_out() -> None:
+    task = Task.from_arrays("t", "cls", list("abcdef"), [5, 5, 7, 7, 9, 9])
+    part = replace(task, ids=task.ids[2:], y=task.y[2:])
+    assert (part.classes, part.y.tolist()) == ((5.0, 7.0, 9.0), [1, 1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("n", "classes", "found", "expected"),
+    [
+        (9, 5, "labelled row 4, column 'label': found 4, a class too many: 5 classes among 9", "at most 4 classes"),
+        (2400, 1001, "row 1000, column 'label': found 1000, a class too many: 1,001 classes", "at most 1,000 classes"),
+    ],
+)
+def test_a_regression_that_is_called_a_classification_is_refused(
+    n: int, classes: int, found: str, expected: str
+) -> None:
+    labels = np.arange(n) % classes
+    with pytest.raises(InputError, match=found) as caught:
+        Task.from_arrays("t", "cls", [f"s{i}" for i in range(n)], labels)
+    assert expected in caught.value.expected
+    assert "regression" in caught.value.fix
+    assert Task.from_arrays("t", "cls", [f"s{i}" for i in range(n)], labels % (classes - 1)).n_classes == classes - 1
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -126,7 +168,7 @@ def test_real_labels(name: str, data: Path) -> None:
         ("regr", ["a"], [1, 2], "1 ids for 2 labels"),
         ("regr", ["a", "b"], ["x", "y"], "labels of type <U1"),
         ("regr", ["a", "b"], [[1], [2]], r"shape \(2, 1\)"),
-        ("cls", ["a", "b", "c"], [0, 1, 2], "labelled row 2, column 'label': found 2, a third class"),
+        ("cls", ["a", "b", "c"], [0, 1, 2], "labelled row 2, column 'label': found 2, a class too many: 3 classes"),
         ("cls", ["a", "b"], [3, 3], "the label 3 everywhere"),
     ],
 )
@@ -140,6 +182,13 @@ def test_from_arrays_refuses(kind: str, ids: Any, y: Any, message: str) -> None:
     [
         (("t", "regr", ["a", "b"], [1, 2]), "the kind 'regr'"),
         (("t", "classification", ["a", "b"], [1, 2]), "found the label 2; expected 0 and 1"),
+        (
+            ("t", "classification", ["a", "b", "c"], [0, 1.5, 1]),
+            "found the label 1.5; expected the class numbers 0 to 2",
+        ),
+        (("t", "classification", ["a", "b"], [0, 2], 0, (3, 4)), "found the label 2; expected 0 and 1"),
+        (("t", "classification", ["a", "b"], [0, 1], 0, (4, 3)), r"the classes '\(4.0, 3.0\)'"),
+        (("t", "classification", ["a", "b"], [0, 0], 0, (1,)), "expected two finite numbers or more, ascending"),
         (("t", "regression", ["a", "b"], [1, np.nan]), "column 'label': found nan"),
         (("t", "regression", ["a", ""], [1, 2]), "an empty id"),
     ],
