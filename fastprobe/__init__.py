@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastprobe.embeddings import Submission
     from fastprobe.engine import ArrayScore, score, score_arrays, score_protocols
     from fastprobe.errors import DeviceError, FastprobeError, InputError
+    from fastprobe.kernel_spec import KernelSpec
     from fastprobe.protocol import Protocol
     from fastprobe.qscore import q_score
     from fastprobe.ranking import Leaderboard, leaderboard
@@ -35,6 +36,7 @@ _HOME = {
     "FastprobeError": "errors",
     "FoldSpec": "specs",
     "InputError": "errors",
+    "KernelSpec": "kernel_spec",
     "Leaderboard": "ranking",
     "LinearProbe": "compat.neuco.probe",
     "Protocol": "protocol",
@@ -60,6 +62,7 @@ __all__ = [
     "FastprobeError",
     "FoldSpec",
     "InputError",
+    "KernelSpec",
     "Leaderboard",
     "LinearProbe",
     "Protocol",

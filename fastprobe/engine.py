@@ -21,12 +21,12 @@ from fastprobe.backend.cuda.foreign import adopted, gpu_of, plain, to_host
 from fastprobe.embeddings import Submission
 from fastprobe.errors import InputError
 from fastprobe.planner import Shape, choose_route
-from fastprobe.protocol import Protocol
+from fastprobe.protocol import DEFAULT, Protocol
 from fastprobe.reading import ReadAhead, in_turn
 from fastprobe.results import Scores, TaskScore
 from fastprobe.scoring import Progress, Run
 from fastprobe.tasks import Benchmark, Kind, Task
-from fastprobe.units import make_scorer
+from fastprobe.units import make_scorer, scored_tasks
 
 __all__ = ["ArrayScore", "Progress", "score", "score_arrays", "score_each", "score_path", "score_protocols"]
 
@@ -39,7 +39,7 @@ def score(
     submissions: Iterable[Submission | str | Path],
     benchmark: Benchmark,
     *,
-    protocol: str | Protocol = "ridge",
+    protocol: str | Protocol = DEFAULT,
     alpha: Alpha | None = None,
     folds: int | None = None,
     device: str | Backend = "auto",
@@ -66,7 +66,7 @@ def score(
         :func:`fastprobe.backend.get_backend` returned, to be used again.
     route : str, optional
         Force a route of ridge (``direct``, ``downdate``, ``iterate``, ``dual``, ``mixed``), which the planner chooses
-        otherwise.
+        otherwise. Only where a task is scored by ridge.
     lenient : bool
         Mend what NeuCo-Bench would mend, and count it; also drops labelled samples that a submission lacks.
     progress : callable, optional
@@ -141,7 +141,7 @@ def score_path(
     benchmark: Benchmark,
     *,
     alphas: Sequence[float],
-    protocol: str | Protocol = "ridge",
+    protocol: str | Protocol = DEFAULT,
     folds: int | None = None,
     device: str | Backend = "auto",
     route: str | None = None,
@@ -154,6 +154,8 @@ def score_path(
     ----------
     alphas : sequence of float, length A
         Distinct strengths.
+    protocol : str or Protocol
+        One that has a strength; of a kernel, the parameters are chosen for every strength.
 
     Returns
     -------
@@ -193,7 +195,7 @@ def score_arrays(
     y: Any,
     *,
     kind: Kind = "regression",
-    protocol: str | Protocol = "ridge",
+    protocol: str | Protocol = DEFAULT,
     alpha: Alpha | None = None,
     folds: int | None = None,
     device: str | Backend = "auto",
@@ -208,7 +210,7 @@ def score_arrays(
         with DLPack) stays there: it is checked and scored where it lies, and only the scores come to the host. The
         protocol ``neuco``, which standardises on the host, is the exception.
     y : array, shape (n,)
-        Labels; two values for classification.
+        Labels; two or more values for classification.
     kind : {"regression", "classification"}
     protocol, alpha, folds, route
         As in :func:`score`. Schemes that read a file of ids need :func:`score`.
@@ -279,7 +281,10 @@ def _begin(
     """Check the options and begin to read; protocols of one family differ in their fixed strength only."""
     if route is not None:
         choose_route(Shape(1, 1, 1, 1, 1), route=route)  # a wrong name fails before anything is read
-        _require_routes(protocol for family in families for protocol in family)
+        _require_ridge(benchmark, [family[0] for family in families])
+    scored = scored_tasks(benchmark, [family[0] for family in families])
+    for family in families:
+        _remark_on_left_out(benchmark, family[0])
     if isinstance(device, str):
         check_device(device)
     coming = in_turn(submissions, lenient=lenient)  # reads the first while the backend is loaded and folds are made
@@ -287,9 +292,9 @@ def _begin(
     on_host = [family[0].name for family in families if family[0].probe == "neuco"]  # it standardises there
     if isinstance(coming, ReadAhead) and len(on_host) < len(families):
         coming.prefetch_with(backend.prefetch)
-    scorers = [make_scorer(backend, benchmark, family, route) for family in families]
+    scorers = [make_scorer(backend, scored, family, route) for family in families]
     count = len(submissions) if isinstance(submissions, Collection | ReadAhead) else None
-    return Run(coming, count, benchmark, backend, scorers, on_host, lenient, progress)
+    return Run(coming, count, scored, backend, scorers, on_host, lenient, progress)
 
 
 def _gathered(run: Run) -> list[Scores]:
@@ -301,12 +306,19 @@ def _gathered(run: Run) -> list[Scores]:
     return [Scores(r, p.to_dict()) for r, p in zip(rows, run.protocols, strict=True)]
 
 
-def _require_routes(protocols: Iterable[Protocol]) -> None:
+def _require_ridge(benchmark: Benchmark, protocols: Iterable[Protocol]) -> None:
+    """Raise InputError if a route is forced where nothing is scored by ridge."""
     for protocol in protocols:
-        if protocol.probe != "ridge":
+        if not any(protocol.probe_for(task.kind) == "ridge" for task in benchmark.tasks):
             raise InputError(
                 "--route",
-                found=f"a route for the protocol {protocol.name}, which has none",
-                expected="a route only for ridge",
+                found=f"a route for the protocol {protocol.name}, which has none for these tasks",
+                expected="a route only where ridge scores a task",
                 fix="leave --route out",
             )
+
+
+def _remark_on_left_out(benchmark: Benchmark, protocol: Protocol) -> None:
+    left_out = [task.name for task in benchmark.tasks if protocol.probe_for(task.kind) is None]
+    if left_out:
+        _log.warning("the protocol %s leaves out the regression tasks %s", protocol.name, ", ".join(left_out))

@@ -123,7 +123,7 @@ def estimate(shape: Shape, route: str, rates: Rates = CPU) -> Estimate:
     columns = shape.t * a
     path = a > 1
     gram = n * d * d / rates.gemm
-    # what one factorisation of the d x d (or n x n) matrix costs, for one strength or for all of a path
+    # what the factorisation of the d x d matrix costs, for one strength or for all of a path
     factor = _eigh(d, rates) + 2 * n * d * d / rates.gemm if path else d**3 / 3 / rates.potrf
     if route == "direct":
         whiten = 0.0 if path else n * d * d / rates.trsm
@@ -142,7 +142,7 @@ def estimate(shape: Shape, route: str, rates: Rates = CPU) -> Estimate:
     if route == "mixed":
         return _mixed(shape, rates)
     kernel = n * n * d / rates.gemm
-    invert = _eigh(n, rates) + a * 2 * n**3 / rates.gemm if path else n**3 / rates.potrf
+    invert = a * n**3 / rates.potrf
     solve = k * a * m**3 / 3 / rates.potrf
     return Estimate(kernel + invert + solve, 8.0 * (n * d + 4 * n * n + 3 * m * m))
 

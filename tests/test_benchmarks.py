@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.binary import BinaryTask, Hyperplanes, flips, make_binary, relative_difference
+from benchmarks.cases import closed_form, kernel, logistic
 from benchmarks.cases import neuco as neuco_case
 from benchmarks.cases.process import scores_in
 from benchmarks.csv_reader import READERS, digest
 from benchmarks.csv_reader import main as read_csv
 from benchmarks.machine import available_cores, can_limit_cores, describe, on_cores
 from benchmarks.measure import BenchmarkError, Contestant, Outcome, Timing, race, run_process
-from benchmarks.peers import ours, reading
+from benchmarks.peers import kernel_refits, ours, reading, sklearn_logistic
 from benchmarks.peers.neuco import NeucoCheckout, NeucoRun, run_drop_in, run_linear_probe
-from benchmarks.problem import largest_difference, make_problem, restrict, splits
+from benchmarks.problem import inner_splits, largest_difference, make_problem, q_score, restrict, splits
 from benchmarks.report import CaseReport, Check, Row, disagreements, tabulate, to_markdown, write_report
 from benchmarks.settings import Settings
 from benchmarks.workload import GROUPS, TASKS, Workload, make_submission, make_workload, write_files
@@ -416,6 +418,142 @@ def test_case_compares_with_neuco_bench(
     assert beside.facts["work"]["steps"] == neuco_case.work_of(workload, FOLDS).steps
 
 
+# --- logistic probes and kernel ridge --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ships() -> BinaryTask:
+    return make_binary(make_problem(restrict(make_workload(0.05), ["ships"]), FOLDS).prepared(), "ships")
+
+
+def test_gradient_is_that_of_the_objective(ships: BinaryTask) -> None:
+    rng = np.random.default_rng(0)
+    weights, intercept, alpha = rng.standard_normal(ships.x.shape[1]) / 9, 0.3, 2.0
+    train, test = ships.folds[0]
+
+    def objective(v: np.ndarray) -> float:
+        margin = np.where(ships.truth[train], 1.0, -1.0) * (ships.x[train] @ v[1:] + v[0])
+        return float(np.log1p(np.exp(-margin)).sum() + alpha / 2 * (v[1:] ** 2).sum())
+
+    at, step = np.append(intercept, weights), 1e-5 * np.eye(len(weights) + 1)
+    slopes = [(objective(at + e) - objective(at - e)) / 2e-5 for e in step]
+    found = Hyperplanes(weights[None], np.array([intercept]))
+    # a central difference over 1e-5 of an objective of about 100: rounding of 1e-14 / 1e-5 a slope, curvature less
+    assert ships.gradient_norms(found, alpha) == pytest.approx([np.linalg.norm(slopes)], rel=1e-6)
+    assert ships.decisions(found)[0] == pytest.approx(ships.x[test] @ weights + intercept)
+    assert len(found) == 1
+
+
+def test_decisions_are_compared_by_fold() -> None:
+    reference = np.array([[10.0, -1.0], [0.1, -0.5]])
+    found = reference + np.array([[0.5, 0.0], [-0.2, 0.0]])
+    assert relative_difference(found, reference) == pytest.approx(0.2)  # 0.5 of 10, and 0.2 where at least 1 counts
+    assert flips(found, reference) == 1
+    assert flips(reference, reference) == 0
+
+
+def test_hyperplanes_are_scikit_learn_s(ships: BinaryTask) -> None:
+    for c in logistic.COSTS:
+        mine, theirs = ours.hyperplanes(ships, 1 / c), sklearn_logistic.exact(ships, c, FOLDS)
+        assert len(mine) == FOLDS
+        difference = relative_difference(ships.decisions(mine), ships.decisions(theirs))
+        assert difference < logistic.TOLERANCE_OF_DECISIONS
+        assert len(mine.first(2)) == 2
+
+
+def test_tolerance_is_tightened_as_far_as_it_helps(ships: BinaryTask) -> None:
+    def norms(tol: float) -> np.ndarray:
+        return ships.gradient_norms(sklearn_logistic.refit(ships, 1.0, "lbfgs", tol, 2), 1.0)
+
+    goals = norms(1e-6)
+    found = sklearn_logistic.tightened(ships, 1.0, "lbfgs", goals)
+    assert found == 1e-6
+    assert (norms(1e-4) > goals).any()
+    out_of_reach = sklearn_logistic.tightened(ships, 1.0, "lbfgs", np.zeros(2))
+    assert out_of_reach < 1e-6
+    assert norms(out_of_reach / 100).max() > norms(out_of_reach).max() / 2
+
+
+def test_inner_splits_keep_held_out_samples_apart() -> None:
+    folds = splits(60, 5)
+    found = list(inner_splits(folds, 0))
+    blocks = zip((4, 1, 3, 2), found, strict=True)
+    assert all(set(validation) <= set(folds[k][1]) for k, (_, validation) in blocks)
+    for inner, validation in found:
+        assert not set(inner) & set(validation)
+        assert not (set(inner) | set(validation)) & set(folds[0][1])
+        assert len(inner) + len(validation) <= len(folds[0][0])
+
+
+@pytest.fixture(scope="module")
+def landcover() -> kernel_refits.Lifted:
+    problem = make_problem(restrict(make_workload(0.02), kernel.TASKS), FOLDS)
+    return kernel_refits.make_kernels(problem.prepared())
+
+
+def test_kernel_refits_agree(landcover: kernel_refits.Lifted) -> None:
+    alphas = (0.01, 1.0, 100.0)
+    # a kernel with eigenvalues of at most n = 94 and strengths from 0.01 on: a condition number of 1e4
+    by_scipy = kernel_refits.by_scipy(landcover, alphas, FOLDS)
+    assert {scores.shape for scores in by_scipy.values()} == {(len(alphas), FOLDS)}
+    assert largest_difference(kernel_refits.by_sklearn(landcover, alphas, FOLDS), by_scipy) < 1e-10
+    assert largest_difference(ours.kernel_path_scores(landcover.problem, alphas), by_scipy) < 1e-10
+
+
+def test_landmarks_are_those_of_fastprobe_and_all_of_them_are_the_kernel(landcover: kernel_refits.Lifted) -> None:
+    alphas, n = (0.1, 10.0), len(landcover.matrices[0])
+    some, every = (kernel_refits.make_nystroem(landcover.problem, count) for count in (20, n))
+    found = kernel_refits.by_sklearn_nystroem(some, alphas, FOLDS)
+    assert largest_difference(ours.kernel_path_scores(landcover.problem, alphas, 20), found) < 1e-9
+    exact = kernel_refits.by_scipy(landcover, alphas, FOLDS)
+    assert largest_difference(kernel_refits.by_sklearn_nystroem(every, alphas, FOLDS), exact) < 1e-9
+    assert largest_difference(found, exact) > 1e-3
+
+
+def small_settings(workload: Workload, folder: Path) -> Settings:
+    found = Settings(SCALE, 1, 60.0, 1, frozenset({"sklearn"}), 2, FOLDS, folder, None, log=quiet)
+    found.__dict__["workload"] = workload
+    return found
+
+
+def test_logistic_case_compares_and_counts(workload: Workload, tmp_path: Path) -> None:
+    found = logistic.run(small_settings(workload, tmp_path))
+    assert disagreements(found) == []
+    rows = {row.contestant: row for row in found.rows}
+    assert len(rows) == 3 + 3 + 6
+    for c in ("1", "0.01", "100"):
+        mine, theirs = rows[f"fastprobe, C = {c}"], rows[f"scikit-learn lbfgs, C = {c}"]
+        assert mine.columns.keys() == theirs.columns.keys() == {"gradient norm", "F1 flips", "Q of these folds"}
+        assert mine.median_seconds is not None
+        assert theirs.median_seconds is not None
+        assert theirs.ratio == pytest.approx(theirs.median_seconds / mine.median_seconds)
+        assert theirs.scale == FOLDS / 2
+    assert len(found.facts["gradient_norms"]["1"]) == FOLDS
+    assert not any("aim" in line for line in found.findings), "goals were set for the full size"
+    lines = to_markdown(found, MACHINE, {}).splitlines()
+    header = next(line for line in lines if line.startswith("| contestant"))
+    assert header.endswith("| largest difference | gradient norm | F1 flips | Q of these folds | note |")
+
+
+def test_kernel_case_agrees(workload: Workload, tmp_path: Path) -> None:
+    found = kernel.run(small_settings(workload, tmp_path))
+    assert disagreements(found) == []
+    assert [row.difference is None for row in found.rows] == [False, True, False, True, False, True]
+
+
+def test_closed_form_case_agrees_with_nested_loops(workload: Workload, tmp_path: Path) -> None:
+    found = closed_form.run(small_settings(workload, tmp_path))
+    assert disagreements(found) == []
+    assert [row.difference is None for row in found.rows] == [False, False, False, True]
+    assert found.rows[1].median_peak_bytes is not None
+
+
+def test_q_is_that_of_the_score_table(workload: Workload) -> None:
+    answer = ours.solve(restrict(workload, ["ships"]), 1.0, FOLDS, protocol="logistic")
+    assert answer.records["ships"].q == pytest.approx(q_score(answer.scores["ships"]))
+    assert answer.routes == {"ships": "newton"}
+
+
 # --- report ---------------------------------------------------------------------------------------------------------
 
 
@@ -448,6 +586,23 @@ def test_rows_have_medians_ratios_and_differences(report: CaseReport) -> None:
     assert peer.difference == pytest.approx(1e-6, rel=1e-6)
     assert rough.agrees
     assert absent == Row("absent", note="not installed (pip install absent)")
+
+
+def test_a_contestant_may_have_a_baseline_of_its_own() -> None:
+    contestants = [Contestant(name, Outcome) for name in ("ours", "theirs", "slow")]
+    timings = {"ours": Timing((1.0,)), "theirs": Timing((4.0,)), "slow": Timing((8.0,))}
+    rows = tabulate(contestants, timings, baseline="ours", references={}, baselines={"slow": "theirs"})
+    assert [row.ratio for row in rows] == [1.0, 4.0, 2.0]
+
+
+def test_more_columns_stand_before_the_note(report: CaseReport) -> None:
+    ours, peer, *_ = report.rows
+    more = replace(report, rows=(ours, replace(peer, columns={"norm": "1e-9"})))
+    lines = [line for line in to_markdown(more, MACHINE, {}).splitlines() if line.startswith("|")]
+    assert lines[0].endswith("| largest difference | norm | note |")
+    assert lines[1].endswith("|---:|---:|---|")
+    assert lines[2].endswith("| 0.0e+00 |  |  |")
+    assert "| 1e-9 | measured on" in lines[3]
 
 
 def test_only_expected_agreement_can_fail(report: CaseReport) -> None:

@@ -34,8 +34,7 @@ OPTIONS: list[tuple[str, list[str]]] = [
     (SCORE + "--alpha -1", ["--alpha", "-1.0", "a finite number above 0, or auto", "correct --alpha"]),
     (SCORE + "--alpha nan", ["--alpha", "nan", "a finite number above 0, or auto", "correct --alpha"]),
     (SCORE + "--alpha inf", ["--alpha", "inf", "a finite number above 0, or auto", "correct --alpha"]),
-    (SCORE + "--protocol best", ["--protocol", "'best'", "one of ridge", "correct the name"]),
-    (SCORE + "--protocol closed-form", ["--protocol", "planned", "one of ridge, neuco", "--protocol ridge"]),
+    (SCORE + "--protocol best", ["--protocol", "'best'", "one of closed-form, ridge", "correct the name"]),
     (SCORE + "--protocol nowhere.toml", ["nowhere.toml", "No such file", "a protocol file", "correct the path"]),
     (SCORE + "--protocol syntax.toml", ["syntax.toml", "not TOML", "a TOML file", "correct that place"]),
     (SCORE + "--protocol field.toml", ["field.toml, strength", "'strength'", "a field among name", "correct strength"]),
@@ -45,6 +44,38 @@ OPTIONS: list[tuple[str, list[str]]] = [
     ),
     (SCORE + "--protocol neuco --alpha 3", ["--alpha", "3.0 with neuco", "such as ridge", "leave --alpha out"]),
     (SCORE + "--protocol neuco --route dual", ["--route", "dual with neuco", "only with ridge", "leave --route out"]),
+    (SCORE + "--protocol kernel --route dual", ["--route", "dual with kernel", "only with ridge", "leave --route out"]),
+    (
+        SCORE + "--tasks ships --route dual",
+        ["--route", "closed-form, which has none for these", "only where ridge", "leave"],
+    ),
+    (
+        SCORE + "--protocol logistic --tasks height",
+        ["--protocol", "logistic, and no classification among the 1 tasks", "a classification task", "closed-form"],
+    ),
+    (
+        SCORE + "--kernel rbf",
+        ["--kernel", "rbf with closed-form", "only with a protocol that has", "--protocol kernel"],
+    ),
+    (SCORE + "--protocol ridge --gamma 1", ["--gamma", "1.0 with ridge", "that has a kernel", "leave --gamma out"]),
+    (SCORE + "--protocol kernel --kernel linear", ["--kernel", "'linear'", "one of rbf, polynomial", "--kernel rbf"]),
+    (SCORE + "--protocol kernel --gamma 0", ["--gamma", "0.0", "a finite number above 0", "correct --gamma"]),
+    (SCORE + "--protocol kernel --gamma wide", ["--gamma", "'wide'", "a number", "--gamma 0.001"]),
+    (SCORE + "--protocol kernel --landmarks 0", ["--landmarks", "0", "at least 1", "correct --landmarks"]),
+    (SCORE + "--protocol kernel --landmarks few", ["--landmarks", "'few'", "a whole number", "--landmarks 2000"]),
+    (SCORE + "--protocol kernel --degree 2", ["--degree", "2", "the kernel rbf does not use it", "correct --degree"]),
+    (
+        SCORE + "--protocol kernel --kernel polynomial --degree 0",
+        ["--degree", "0", "a whole number from 1", "correct --degree"],
+    ),
+    (
+        SCORE + "--compare neuco,ridge --landmarks 9",
+        ["--landmarks", "9 with neuco, ridge", "that has a kernel", "leave --landmarks out"],
+    ),
+    (
+        SCORE + "--protocol table.toml",
+        ["table.toml, kernel", "the probe closed-form does not use it", "correct kernel"],
+    ),
     (SCORE + "--protocol neuco --seed 7", ["--seed", "7", "42, NeuCo-Bench's", "correct --seed"]),
     (SCORE + "--protocol neuco --test-size 0.2", ["--test-size", "0.2", "0.1, NeuCo-Bench's", "correct --test-size"]),
     (
@@ -52,9 +83,9 @@ OPTIONS: list[tuple[str, list[str]]] = [
         ["--groups", "'group-shuffle'", "'shuffle', NeuCo-Bench's", "correct --groups"],
     ),
     (SCORE + "--protocol neuco --split split.csv", ["--split", "'fixed'", "'shuffle', NeuCo-B", "correct --split"]),
-    (SCORE + "--compare neuco", ["--compare", "'neuco'", "two or more protocols", "--compare neuco,ridge"]),
-    (SCORE + "--compare neuco,,ridge", ["--compare", "'neuco,,ridge'", "two or more", "--compare neuco,ridge"]),
-    (SCORE + "--compare neuco,best", ["--compare", "'best'", "one of ridge, neuco", "correct the name"]),
+    (SCORE + "--compare neuco", ["--compare", "'neuco'", "two or more protocols", "--compare neuco,closed-form"]),
+    (SCORE + "--compare neuco,,ridge", ["--compare", "'neuco,,ridge'", "two or more", "--compare neuco,closed-form"]),
+    (SCORE + "--compare neuco,best", ["--compare", "'best'", "one of closed-form, ridge", "correct the name"]),
     (SCORE + "--compare neuco,nowhere.toml", ["nowhere.toml", "No such file", "a protocol file", "correct the path"]),
     (
         SCORE + "--compare ridge,ridge",
@@ -79,6 +110,10 @@ OPTIONS: list[tuple[str, list[str]]] = [
     (
         SCORE + "--compare neuco,neuco-independent --alpha 3",
         ["--alpha", "3.0 with neuco, neuco-independent", "such as ridge", "leave --alpha out"],
+    ),
+    (
+        SCORE + "--compare closed-form,logistic",
+        ["--compare", "closed-form, which scores height, width", "score the same tasks", "add --tasks ships"],
     ),
     (SCORE + "--compare neuco,ridge --alpha 0", ["--alpha", "0.0", "a finite number above 0", "correct --alpha"]),
     (
@@ -164,7 +199,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "sides.csv", "id,split", ((f"s{i:03d}", "left") for i in range(60)))
     (folder / "syntax.toml").write_text("alpha = = 3\n")
     (folder / "field.toml").write_text("strength = 3.0\n")
-    (folder / "strong.toml").write_text("alpha = 9.0\n")
+    (folder / "strong.toml").write_text('probe = "ridge"\nalpha = 9.0\n')
+    (folder / "table.toml").write_text("[kernel]\nlandmarks = 100\n")
     (folder / "value.toml").write_text('[folds]\nn_folds = "ten"\n')
     (folder / "good.json").write_text(table(regression_row("a")).to_json())
     mixed = table(regression_row("a"), regression_row("b", protocol_hash="another"))

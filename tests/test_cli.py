@@ -98,7 +98,7 @@ def test_every_command_and_option_is_in_the_documentation():
 def test_score_prints_mean_std_and_q_of_one_submission(run, folder):
     done = run("score a.npz --labels labels")
     assert done.exit_code == 0, done.stderr
-    assert f"a ({D} dimensions): protocol ridge, alpha 100, 40 folds (shuffle)" in done.stdout
+    assert f"a ({D} dimensions): protocol closed-form, alpha auto, 40 folds (shuffle)" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["Task", "Metric", "Samples", "Mean", "Std", "Q"] in lines
     scores = expected(folder, ["a.npz"])
@@ -200,16 +200,39 @@ def test_selecting_tasks_does_not_change_their_scores(run):
 
 @pytest.mark.parametrize("route", ["direct", "downdate", "iterate", "dual"])
 def test_the_route_is_forced_and_recorded(run, route):
-    forced = scored(run, f"--route {route}")["scores"]
+    forced = scored(run, f"--protocol ridge --route {route}")["scores"]
     assert {s["route"] for s in forced} == {route}
-    chosen = scored(run, "--route auto")["scores"]
+    chosen = scored(run, "--protocol ridge --route auto")["scores"]
     assert forced[0]["fold_scores"] == pytest.approx(chosen[0]["fold_scores"], abs=1e-9)
 
 
-def test_alpha_auto(run):
-    document = scored(run, "--alpha auto --folds 4")
-    assert document["protocol"]["alpha"] == "auto"
-    assert len(document["scores"][0]["fold_alphas"]) == 4
+def test_a_route_is_that_of_the_tasks_that_ridge_scores(run):
+    routes = {s["task"]: s["route"] for s in scored(run, "--route dual --alpha 1 --folds 3")["scores"]}
+    assert (routes["height"], routes["width"]) == ("dual", "dual")
+    assert routes["ships"] != "dual"
+
+
+@pytest.mark.parametrize(("protocol", "built_in"), [("closed-form", "auto"), ("ridge", 100.0), ("kernel", "auto")])
+def test_the_strength_is_that_of_the_protocol_or_of_the_option(run, protocol, built_in):
+    for option, alpha in (("", built_in), ("--alpha auto", "auto"), ("--alpha 3", 3.0)):
+        document = scored(run, f"--protocol {protocol} --folds 4 {option}")
+        assert document["protocol"]["alpha"] == alpha
+        used = {a for score in document["scores"] for a in score["fold_alphas"]}
+        assert used == {alpha} if alpha != "auto" else used <= set(document["protocol"]["alpha_grid"])
+
+
+def test_logistic_leaves_out_regression_and_says_so_once(run):
+    done = run("score a.npz b.csv --labels labels --protocol logistic --folds 3 --alpha 1 --format json")
+    assert [(s["submission"], s["task"]) for s in json.loads(done.stdout)["scores"]] == [("a", "ships"), ("b", "ships")]
+    assert done.stderr.count("the protocol logistic leaves out the regression tasks height, width") == 1
+
+
+def test_options_of_the_kernel_reach_the_protocol(run):
+    options = "--kernel polynomial --degree 2 --gamma 0.5 --landmarks 20"
+    document = scored(run, f"--protocol kernel {options} --alpha 1 --folds 3")
+    kernel = {"kernel": "polynomial", "degree": 2, "gamma": 0.5, "coef0": 1.0, "landmarks": 20, "seed": 42}
+    assert document["protocol"]["kernel"] == kernel
+    assert all(len(set(s["fold_kernels"])) == 1 and "polynomial" in s["fold_kernels"][0] for s in document["scores"])
 
 
 def test_options_of_the_folds_reach_the_protocol(run):
@@ -363,10 +386,16 @@ def test_compare_prints_the_scores_of_each_protocol_and_their_agreement(run, fol
 
 def test_compare_takes_protocol_files_and_more_than_two(run, tmp_path):
     path = tmp_path / "strong.toml"
-    path.write_text('name = "strong"\nalpha = 1e5\n')
+    path.write_text('name = "strong"\nprobe = "ridge"\nalpha = 1e5\n')
     document = compared_json(run, f"--compare ridge,{path},neuco --folds 3")
     assert list(document["scores"]) == ["ridge", "strong", "neuco"]
     assert [pair["other"] for pair in document["agreement"]["pairs"]] == ["strong", "neuco"]
+
+
+def test_compare_gives_options_of_the_kernel_to_the_protocol_that_has_one(run):
+    document = compared_json(run, "--compare closed-form,kernel --landmarks 20 --alpha 1 --folds 3")
+    assert [p.get("kernel", {}).get("landmarks") for p in document["protocols"]] == [None, 20]
+    assert {p["alpha"] for p in document["protocols"]} == {1.0}
 
 
 def two_protocols(first: dict[str, float | None], second: dict[str, float | None], **changes: object) -> list[Scores]:

@@ -16,6 +16,7 @@ from sklearn.model_selection import ShuffleSplit
 from fastprobe import Benchmark, FoldSpec, InputError, Protocol, Submission, Task, score, score_arrays
 from fastprobe.engine import score_path
 from fastprobe.planner import ROUTE_NAMES
+from fastprobe.protocol import ALPHA_GRID
 
 REAL = [
     ("presto", "trained"),
@@ -61,7 +62,7 @@ def assert_exact(folder: Path, name: str, alpha: float, n_folds: int, **options)
     """Fold scores within 1e-9, and Q within 1e-7 where all folds are refitted: what the project promises."""
     submission, benchmark = load(folder, name)
     wanted = refits(folder, name, alpha, n_folds)
-    for row in score([submission], benchmark, alpha=alpha, device="cpu", **options).rows:
+    for row in score([submission], benchmark, protocol="ridge", alpha=alpha, device="cpu", **options).rows:
         assert row.n_failed == 0
         assert row.n_refactorised == 0
         refit = np.array(wanted[row.task])
@@ -90,7 +91,9 @@ def test_exact_on_real_data_all_folds_all_routes(data: Path, dataset: str, name:
 def test_routes_agree_on_real_data(data: Path, alpha: float) -> None:
     submission, benchmark = load(data / "presto", "trained")
     benchmark = benchmark.select(["slope", "dw_trees"])
-    by_route = [score([submission], benchmark, alpha=alpha, folds=6, route=route) for route in ROUTE_NAMES]
+    by_route = [
+        score([submission], benchmark, protocol="ridge", alpha=alpha, folds=6, route=route) for route in ROUTE_NAMES
+    ]
     for scores, route in zip(by_route, ROUTE_NAMES, strict=True):
         for row, wanted in zip(scores.rows, by_route[0].rows, strict=True):
             assert row.route == route
@@ -104,9 +107,9 @@ def test_path_on_real_data_equals_single_strengths(data: Path, dataset: str, nam
     submission, benchmark = load(data / dataset, name)
     benchmark = benchmark.select(["latitude", *[t.name for t in benchmark.tasks if t.kind == "classification"][:1]])
     for route in ("direct", "iterate"):
-        path = score_path([submission], benchmark, alphas=ALPHAS, folds=6, route=route)
+        path = score_path([submission], benchmark, protocol="ridge", alphas=ALPHAS, folds=6, route=route)
         for alpha, scores in zip(ALPHAS, path, strict=True):
-            single = score([submission], benchmark, alpha=alpha, folds=6, route="downdate")
+            single = score([submission], benchmark, protocol="ridge", alpha=alpha, folds=6, route="downdate")
             for row, wanted in zip(scores.rows, single.rows, strict=True):
                 assert row.n_refactorised == 0
                 assert np.abs(np.array(row.fold_scores) - np.array(wanted.fold_scores)).max() < 1e-9, (route, alpha)
@@ -135,11 +138,11 @@ def make_benchmark(seed: int = 0, n: int = 200, d: int = 6) -> tuple[Submission,
 def test_tasks_alone_equal_tasks_together() -> None:
     """Also the task whose Gram matrix is merged from those of the groups that tile its samples."""
     submission, benchmark = make_benchmark()
-    together = {row.task: row for row in score([submission], benchmark, folds=10).rows}
+    together = {row.task: row for row in score([submission], benchmark, protocol="ridge", folds=10).rows}
     assert len(together) == 7
     for task in benchmark.tasks:
         reduced = Benchmark(tasks=(task,), labelled_ids=benchmark.labelled_ids)
-        (alone,) = score([submission], reduced, folds=10).rows
+        (alone,) = score([submission], reduced, protocol="ridge", folds=10).rows
         assert np.abs(np.array(alone.fold_scores) - np.array(together[task.name].fold_scores)).max() < 1e-9
         assert alone.embedding_hash == together[task.name].embedding_hash
 
@@ -148,22 +151,26 @@ def test_standardisation_uses_rows_with_a_label_in_any_task() -> None:
     """A strength means the same whichever tasks are selected, and rows without labels do not count."""
     submission, benchmark = make_benchmark()
     selected = benchmark.select(["p0_regression"])
-    reference = score([submission], benchmark, alpha=5.0).rows
-    (row,) = score([submission], selected, alpha=5.0).rows
+    reference = score([submission], benchmark, protocol="ridge", alpha=5.0).rows
+    (row,) = score([submission], selected, protocol="ridge", alpha=5.0).rows
     assert row.fold_scores == pytest.approx(next(r for r in reference if r.task == row.task).fold_scores, abs=1e-9)
     extra = Submission(
         "team", [*submission.ids.tolist(), "unlabelled"], np.vstack([submission.x, np.full((1, 6), 1e6)])
     )
-    (row,) = score([extra], selected, alpha=5.0).rows
+    (row,) = score([extra], selected, protocol="ridge", alpha=5.0).rows
     assert row.fold_scores == pytest.approx(next(r for r in reference if r.task == row.task).fold_scores, abs=1e-9)
 
 
 def test_scale_and_shift_of_the_embedding_do_not_matter() -> None:
     submission, benchmark = make_benchmark()
     moved = Submission("moved", submission.ids, 1e3 * submission.x - 40.0)
-    for a, b in zip(score([submission], benchmark).rows, score([moved], benchmark).rows, strict=True):
+    for a, b in zip(
+        score([submission], benchmark, protocol="ridge").rows,
+        score([moved], benchmark, protocol="ridge").rows,
+        strict=True,
+    ):
         assert a.fold_scores == pytest.approx(b.fold_scores, abs=1e-9)
-    raw = replace(Protocol(), standardize=False)
+    raw = replace(Protocol.named("ridge"), standardize=False)
     for a, b in zip(
         score([submission], benchmark, protocol=raw).rows, score([moved], benchmark, protocol=raw).rows, strict=True
     ):
@@ -173,8 +180,8 @@ def test_scale_and_shift_of_the_embedding_do_not_matter() -> None:
 def test_path_equals_single_strengths() -> None:
     submission, benchmark = make_benchmark()
     alphas = [0.1, 10.0, 1000.0]
-    for alpha, scores in zip(alphas, score_path([submission], benchmark, alphas=alphas), strict=True):
-        single = score([submission], benchmark, alpha=alpha)
+    for alpha, scores in zip(alphas, score_path([submission], benchmark, protocol="ridge", alphas=alphas), strict=True):
+        single = score([submission], benchmark, protocol="ridge", alpha=alpha)
         assert scores.protocol == single.protocol
         for row, wanted in zip(scores.rows, single.rows, strict=True):
             assert row.fold_scores == pytest.approx(wanted.fold_scores, abs=1e-9)
@@ -184,9 +191,10 @@ def test_path_equals_single_strengths() -> None:
 
 def test_auto_scores_are_those_of_the_strengths_it_chose() -> None:
     submission, benchmark = make_benchmark()
-    chosen = score([submission], benchmark, alpha="auto", folds=8)
+    chosen = score([submission], benchmark, protocol="ridge", alpha="auto", folds=8)
     by_alpha = {
-        s.protocol["alpha"]: s for s in score_path([submission], benchmark, alphas=Protocol().alpha_grid, folds=8)
+        s.protocol["alpha"]: s
+        for s in score_path([submission], benchmark, protocol="ridge", alphas=ALPHA_GRID, folds=8)
     }
     strengths = set()
     for j, row in enumerate(chosen.rows):
@@ -198,12 +206,12 @@ def test_auto_scores_are_those_of_the_strengths_it_chose() -> None:
 
 def test_record_says_what_was_done() -> None:
     submission, benchmark = make_benchmark()
-    row = score([submission], benchmark, route="iterate").rows[-1]
+    row = score([submission], benchmark, protocol="ridge", route="iterate").rows[-1]
     assert (row.submission, row.metric, row.kind) == ("team", "r2", "regression")
     assert (row.route, row.n_folds, row.n_features, row.dtype) == ("iterate", 40, 6, "float64")
     assert 0 < row.iterations < 100
     assert 0 < row.residual < 1e-10
-    assert row.protocol_hash == Protocol().hash
+    assert row.protocol_hash == Protocol.named("ridge").hash
     assert row.embedding_hash == submission.digest
     assert row.label_hash == next(t for t in benchmark.tasks if t.name == row.task).digest
     assert row.device.startswith("cpu")
@@ -215,11 +223,11 @@ def test_refactorised_folds_are_recorded_and_logged(caplog: pytest.LogCaptureFix
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((40, 200)), rng.standard_normal(40)
     with caplog.at_level(logging.WARNING, logger="fastprobe"):
-        record = score_arrays(x, y, alpha=1e-11, folds=5, route="direct").record
+        record = score_arrays(x, y, protocol="ridge", alpha=1e-11, folds=5, route="direct").record
     assert record.n_refactorised == 5
     assert "solved by dual" in record.notes[0]
     assert record.notes[0] in caplog.text
-    wanted = score_arrays(x, y, alpha=1e-11, folds=5, route="dual").record
+    wanted = score_arrays(x, y, protocol="ridge", alpha=1e-11, folds=5, route="dual").record
     assert record.fold_scores == wanted.fold_scores
 
 
@@ -229,7 +237,7 @@ def test_constant_held_out_labels_fail_with_a_reason() -> None:
     x = rng.standard_normal((60, 5))
     y = np.zeros(60)
     y[:6] = 1
-    result = score_arrays(x, y, kind="classification")
+    result = score_arrays(x, y, kind="classification", protocol="ridge")
     folds = ShuffleSplit(40, test_size=0.1, random_state=42).split(x)
     constant = [len(set(y[test])) == 1 for _, test in folds]
     assert 0.3 * 40 < sum(constant) < 40
@@ -245,7 +253,7 @@ def test_training_rows_of_one_class_fail_with_a_reason(tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     split.write_text("id,split\n" + "".join(f"s{i},{'eval' if i < 6 else 'dev'}\n" for i in range(20)))
     task = Task("t", "classification", ids, np.array([1.0, 1, 0, 0, 1, 0] + [0.0] * 14))
-    protocol = Protocol(folds=FoldSpec("fixed", file=str(split)))
+    protocol = Protocol(probe="ridge", folds=FoldSpec("fixed", file=str(split)))
     x = np.random.default_rng(0).standard_normal((20, 3))
     (row,) = score([Submission("a", ids, x)], Benchmark.from_tasks([task]), protocol=protocol).rows
     assert row.fold_reasons == ("training labels are of one class",)
@@ -255,7 +263,7 @@ def test_training_rows_of_one_class_fail_with_a_reason(tmp_path: Path) -> None:
 def test_more_features_than_samples() -> None:
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((30, 100)), rng.standard_normal(30)
-    result = score_arrays(x, y, alpha=1.0, folds=10)
+    result = score_arrays(x, y, protocol="ridge", alpha=1.0, folds=10)
     assert result.record.route == "dual"
     for k, (train, test) in enumerate(ShuffleSplit(10, test_size=0.1, random_state=42).split(x)):
         scaled = (x - x.mean()) / x.std()
@@ -316,7 +324,9 @@ def test_wrong_options_fail_before_anything_is_read() -> None:
         {"route": "fast"},
         {"device": "tpu"},
         {"device": "cuda"},
-        {"protocol": "closed-form"},
+        {"protocol": "best"},
+        {"protocol": "neuco", "alpha": 1.0},
+        {"protocol": "logistic", "route": "direct"},
         {"alpha": -1.0},
         {"folds": 0},
     ):

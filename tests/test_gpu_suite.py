@@ -24,19 +24,20 @@ from benchmarks.gpu.cases import PARTS, run_part
 from benchmarks.gpu.cases.ceilings import Ceilings, Floor
 from benchmarks.gpu.cases.kernels import measure_kernel
 from benchmarks.gpu.cases.parity import difference
-from benchmarks.gpu.cases.ridge import versus
 from benchmarks.gpu.cases.tests import modules_with_marker, run_pytest
 from benchmarks.gpu.context import Context, turned
 from benchmarks.gpu.kernel_cases import KernelCase, kernel_cases
 from benchmarks.gpu.ledger import Entry, Finding, Ledger, Missed, Skipped
 from benchmarks.gpu.options import Options
 from benchmarks.gpu.peers.neuco_bench import NeucoTimes
+from benchmarks.gpu.probes import KERNEL_PATH, LANDCOVER, KernelPath, kernel_benchmark
+from benchmarks.gpu.rotation import versus
 from benchmarks.gpu.stages import STAGES
 from benchmarks.gpu.suite import NoDevice, PartResult, Suite, share
 from benchmarks.gpu.summary import failures, to_markdown
 from benchmarks.gpu.target import Target, open_target
 from benchmarks.gpu.timing import measure, readable
-from benchmarks.problem import largest_difference, make_problem
+from benchmarks.problem import largest_difference, make_problem, restrict
 from benchmarks.workload import make_workload
 from fastprobe.backend.cuda.presence import Presence
 from fastprobe.kernels import reference
@@ -113,7 +114,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--only", "ridge,rigde"], "'rigde' is none of tests, ceilings"),
+        (["--only", "ridge,rigde"], "'rigde' is none of tests, kernels"),
         (["--only", ","], "no part is named"),
         (["--budget", "0"], "above 0"),
         (["--budget", "nan"], "above 0"),
@@ -238,7 +239,7 @@ def test_a_crash_or_a_hang_loses_nothing_and_no_other_part(
     assert {name: result.status for name, result in results.items()} == {
         "parity": "failed", "ridge": "failed", "neuco": "failed", "kernels": "ok",
     }  # fmt: skip
-    assert results["parity"].reason.startswith("stopped after 2 seconds: last words")  # 2 of 7 parts by weight, of 6 s
+    assert results["parity"].reason.startswith("stopped after 2 seconds: last words")  # 3 of 8.5 by weight, of 6 s
     assert results["ridge"].reason == "ended by signal 11: last words"
     assert results["neuco"].reason == "ended with exit status 7: last words"
     for name in results:
@@ -261,10 +262,10 @@ def _wait_for_end(pid: int) -> None:
 
 
 def test_parts_without_time_are_left_out_and_say_so(stand_in: Callable[[float], Suite], tmp_path: Path) -> None:
-    results = stand_in(4.0).run(["ceilings", "kernels"])
+    results = stand_in(4.0).run(["kernels", "peers"])
     assert [result.status for result in results] == ["skipped", "skipped"]
     assert all("were left for it" in result.reason for result in results)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["gpu-ceilings.json", "gpu-kernels.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["gpu-kernels.json", "gpu-peers.json"]
     assert failures(results) == []
 
 
@@ -292,25 +293,25 @@ def test_summary_names_what_failed() -> None:
 
 def test_rehearsal_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
-    chosen = ["--device", "cpu", "--scale", "0.02", "--only", "tests,ceilings", "--budget", "90"]
+    chosen = ["--device", "cpu", "--scale", "0.02", "--only", "tests,kernels", "--budget", "90"]
     assert main([*chosen, "--out", str(out), "--commit", "0123"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "gpu-ceilings.json", "gpu-tests.json", "gpu.md",
+        "gpu-kernels.json", "gpu-tests.json", "gpu.md",
     ]  # fmt: skip
     assert (out / "gpu.md").read_text() == capsys.readouterr().out.rstrip("\n") + "\n"
-    found = {part: json.loads((out / f"gpu-{part}.json").read_text()) for part in ("tests", "ceilings")}
+    found = {part: json.loads((out / f"gpu-{part}.json").read_text()) for part in ("tests", "kernels")}
     assert {part: document["status"] for part, document in found.items()} == {
-        "tests": "skipped", "ceilings": "ok",
+        "tests": "skipped", "kernels": "ok",
     }  # fmt: skip
     assert found["tests"]["entries"]["pytest -m gpu"]["text"] == "needs a GPU"
-    environment = found["ceilings"]["environment"]
+    environment = found["kernels"]["environment"]
     assert environment["rehearsal"] is True
     assert environment["versions"]["numpy"] == np.__version__
     assert environment["revision"]
-    rates = [e["values"] for e in found["ceilings"]["entries"].values() if e["status"] == "ok"]
+    rates = [e["values"] for e in found["kernels"]["entries"].values() if e["status"] == "ok"]
     assert len(rates) == 6
     assert all(value.get("bytes_per_second", value.get("flops_per_second")) > 0 for value in rates)
-    assert str(tmp_path) not in (out / "gpu-ceilings.json").read_text()
+    assert str(tmp_path) not in (out / "gpu-kernels.json").read_text()
 
 
 def test_options_survive_the_way_to_a_part(tmp_path: Path) -> None:
@@ -496,6 +497,7 @@ def test_goals_are_told() -> None:
     assert versus(2e-3, 10e-3, 3e-3) == "(at most 10 ms, aim 3 ms: kept, aim reached)"
     assert versus(5e-3, 10e-3, 3e-3).endswith("kept)")
     assert versus(11e-3, 10e-3, 3e-3).endswith("missed)")
+    assert versus(2e-3, 10e-3) == "(at most 10 ms: kept)"
 
 
 def test_pace_of_submissions_that_end_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,7 +567,7 @@ def test_floor_is_the_slower_of_bytes_and_flops() -> None:
 
 def test_parity_of_the_array_backend() -> None:
     entries = done("parity")
-    assert len(entries) == 11
+    assert len(entries) == 16
     lacking = {"presto: reading", "alphaearth: reading"}
     assert {name for name, entry in entries.items() if entry.status == "skipped"} == lacking
     assert all(entry.status == "ok" for name, entry in entries.items() if name not in lacking), entries
@@ -579,7 +581,9 @@ def scores() -> Scores:
     import fastprobe
 
     workload = make_workload(0.02)
-    return fastprobe.score([workload.submission], workload.benchmark, alpha=100.0, folds=4, device="cpu")
+    return fastprobe.score(
+        [workload.submission], workload.benchmark, protocol="ridge", alpha=100.0, folds=4, device="cpu"
+    )
 
 
 def changed(scores: Scores, task: str, fold: int, value: float | None) -> Scores:
@@ -631,6 +635,28 @@ def test_ridge_and_its_stages_are_timed() -> None:
         n * d * (d + 1) / stages["seconds"]["gram"] / stages["product_flops_per_second"]
     )
     assert not [name for name, entry in entries.items() if entry.status == "failed"], entries
+
+
+def test_the_other_probes_are_timed() -> None:
+    entries = done("probes", seconds=4.0)
+    assert "failed" not in statuses(entries).values(), entries
+    assert len(entries) == 8
+    path = entries["logistic, ships, 10 strengths"].values
+    assert path["least_seconds"] <= path["mean_seconds"] <= path["most_seconds"]
+
+
+def test_the_kernel_path_is_refits() -> None:
+    from benchmarks.peers import kernel_refits
+
+    workload, target = make_workload(0.05), open_target("cpu")
+    path = KernelPath(target.backend, kernel_benchmark(workload), 3)
+    problem = make_problem(restrict(workload, LANDCOVER), 3).prepared()
+    expected = kernel_refits.by_scipy(kernel_refits.make_kernels(problem), KERNEL_PATH, 3)
+    with target.session():
+        found = path(workload.submission)
+    assert {scores.shape for scores in found.values()} == {(len(KERNEL_PATH), 3)}
+    # a kernel with eigenvalues of at most n = 235 and strengths from 0.01 on: a condition number below 1e5
+    assert largest_difference(found, expected) < 1e-9
 
 
 def test_the_replay_is_timed() -> None:
@@ -695,7 +721,9 @@ def test_every_launcher_has_a_case() -> None:
 
 
 def test_kernels_are_left_to_a_gpu() -> None:
-    assert statuses(done("kernels")) == {"ceilings": "skipped"}
+    found = statuses(done("kernels"))
+    assert found.pop("ceilings") == "skipped"
+    assert len(found) == 9, "what the device can do, and no kernel"
 
 
 def test_a_kernel_is_timed_and_held_to_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -723,18 +751,21 @@ def test_a_kernel_that_writes_nothing_is_found_out(case: KernelCase, monkeypatch
 
 
 def test_peers_that_are_missing_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("benchmarks.gpu.cases.peers.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmarks.gpu.beside.find_spec", lambda name: None)
     entries = done("peers", replace(TINY, neuco=str(tmp_path), neuco_python="python"))
     assert set(statuses(entries).values()) == {"skipped"}
     assert "torch is not installed" in entries["torch linalg, refits batched over folds"].text
+    assert "torch is not installed" in entries["torch Newton, logistic, 10 strengths"].text
+    assert "torch is not installed" in entries["torch Cholesky, kernel ridge, 10 strengths"].text
     assert "cuml is not installed" in entries["cuML"].text
+    assert "cuml is not installed" in entries["cuML, logistic"].text
     assert "no benchmark/main.py" in entries["NeuCo-Bench, linear probe"].text
 
 
 def test_neuco_bench_needs_a_checkout_and_an_interpreter_with_its_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("benchmarks.gpu.cases.peers.find_spec", lambda name: None)
+    monkeypatch.setattr("benchmarks.gpu.beside.find_spec", lambda name: None)
     assert "no checkout" in done("peers")["NeuCo-Bench, linear probe"].text
     (tmp_path / "benchmark").mkdir()
     (tmp_path / "benchmark" / "main.py").touch()
@@ -763,6 +794,31 @@ def test_torch_refits_are_scikit_learn_s() -> None:
         found = refits.fold_scores(refits.tensor(problem.x))
         # float64, condition number below 1e6
         assert largest_difference(found, sklearn_ridge.fold_scores(problem, 100.0)) < 1e-9
+
+
+def test_torch_newton_is_scikit_learn_s() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from benchmarks.binary import make_binary
+    from benchmarks.gpu.peers import torch_logistic
+    from benchmarks.peers import sklearn_logistic
+
+    task = make_binary(make_problem(restrict(make_workload(0.1), ["ships"]), 5).prepared(), "ships")
+    exact = [task.f1_scores(task.decisions(sklearn_logistic.exact(task, c, 5))) for c in (1.0, 0.01)]
+    for chunk in (1, 1 << 30):
+        found = torch_logistic.fold_scores(task, [1.0, 100.0], "cpu", chunk_bytes=chunk)
+        assert np.array_equal(found["ships"], exact)
+
+
+def test_torch_kernel_refits_are_scipy_s() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from benchmarks.gpu.peers import torch_kernel
+    from benchmarks.peers import kernel_refits
+
+    problem = make_problem(restrict(make_workload(0.05), LANDCOVER), 3).prepared()
+    expected = kernel_refits.by_scipy(kernel_refits.make_kernels(problem), KERNEL_PATH, 3)
+    for chunk in (1, 1 << 30):
+        found = torch_kernel.fold_scores(problem, KERNEL_PATH, "cpu", chunk_bytes=chunk)
+        assert largest_difference(found, expected) < 1e-9  # as for the path of fastprobe
 
 
 def test_himalaya_refits_are_scikit_learn_s() -> None:

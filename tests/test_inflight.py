@@ -40,7 +40,7 @@ from fastprobe.reading import in_turn
 LIMIT = 20.0
 """Seconds that anything waits at most."""
 
-RIDGE = Protocol(alpha=3.0)
+RIDGE = Protocol(probe="ridge", alpha=3.0)
 
 
 def no_room() -> DeviceError:

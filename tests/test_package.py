@@ -136,7 +136,7 @@ def test_example_of_the_readme_runs_on_the_demo(tmp_path: Path, monkeypatch: pyt
 
     small = [recipe for recipe in demo.RECIPES if recipe.name == "pca-8"]
     monkeypatch.setattr(demo, "RECIPES", small)
-    demo.run_demo(tmp_path / "fastprobe-demo")
+    demo.run_demo(tmp_path / "fastprobe-demo", protocol="ridge")  # for the files
     monkeypatch.chdir(tmp_path)
     (block,) = code_blocks("README.md")
     exec(compile(block, "README.md", "exec"), {})

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from fastprobe.errors import InputError
-from fastprobe.protocol import PLANNED, PROTOCOLS, FoldSpec, Protocol
+from fastprobe.kernel_spec import KernelSpec
+from fastprobe.protocol import ALPHA_GRID, DEFAULT, PROTOCOLS, FoldSpec, Protocol
 from fastprobe.specs import ReplaySpec
 
+RIDGE = Protocol.named("ridge")
 NEUCO = Protocol.named("neuco")
 
 
@@ -23,6 +25,8 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         Protocol(name='odd "name"', alpha="auto", alpha_grid=(1e-5, 3.0), inner_folds=6, standardize=False, eps=0.1),
         Protocol(folds=FoldSpec("group-kfold", n_folds=7, seed=1, file=str(groups)), max_failed=0.0),
         *map(Protocol.named, PROTOCOLS),
+        RIDGE.with_options(alpha=3.0),
+        Protocol(probe="kernel", kernel=KernelSpec("polynomial", gamma=(0.1, 1.0), degree=3, landmarks=100)),
         NEUCO.with_options(folds=3).bound_to([("a", 20), ('odd "task"', 30)]),
         replace(NEUCO, standardize=False, replay=ReplaySpec(2, 16, 0.1, False, 128, store_probes=True)),
     ):
@@ -32,8 +36,9 @@ def test_toml_round_trip(tmp_path: Path) -> None:
 
 
 def test_hash_follows_what_decides_a_score(tmp_path: Path) -> None:
-    base = Protocol()
+    base = RIDGE
     others = [
+        *(Protocol.named(name) for name in PROTOCOLS if name != "ridge"),
         base.with_options(alpha=1.0),
         base.with_options(alpha="auto"),
         base.with_options(folds=10),
@@ -59,9 +64,14 @@ def test_hash_follows_what_decides_a_score(tmp_path: Path) -> None:
 
 def test_hash_is_stable() -> None:
     """The hash is written into score tables: it may change only together with the version of the protocol."""
-    assert Protocol().hash == "ca10a733fc00695f"
-
-    assert NEUCO.hash == "9b691c21d22ee3d1"
+    assert {name: Protocol.named(name).hash for name in PROTOCOLS} == {
+        "closed-form": "2e31313ab2ffc077",
+        "ridge": "ca10a733fc00695f",
+        "logistic": "139e05c0949160cd",
+        "kernel": "6e9a949b7955ed07",
+        "neuco": "9b691c21d22ee3d1",
+        "neuco-independent": "0535afe71cf74c35",
+    }
 
 
 def test_hash_of_a_replay_follows_what_decides_it() -> None:
@@ -88,24 +98,74 @@ def test_hash_of_a_replay_follows_what_decides_it() -> None:
     assert NEUCO.bound_to([("a", 20)]).bound_to([("b", 30)]) == NEUCO.bound_to([("a", 20)])
     independent = Protocol.named("neuco-independent")
     assert independent.bound_to([("a", 20)]) == independent
-    assert Protocol().bound_to([("a", 20)]) == Protocol()
+    for name in ("closed-form", "ridge", "logistic", "kernel"):
+        assert Protocol.named(name).bound_to([("a", 20)]) == Protocol.named(name)
+
+
+def test_the_name_and_the_strength_follow_the_probe() -> None:
+    assert Protocol() == Protocol.named(DEFAULT)
+    for name in PROTOCOLS:
+        assert Protocol.load(name).name == name
+    strengths = {name: Protocol.named(name).alpha for name in PROTOCOLS}
+    assert strengths == {
+        "closed-form": "auto", "ridge": 100.0, "logistic": "auto", "kernel": "auto",
+        "neuco": None, "neuco-independent": None,
+    }  # fmt: skip
+    assert [name for name in PROTOCOLS if Protocol.named(name).has_strength] == list(PROTOCOLS)[:4]
+    assert Protocol().strengths == ALPHA_GRID
+    assert RIDGE.strengths == (100.0,)
+    assert NEUCO.strengths == ()
+
+
+def test_every_kind_of_task_has_its_probe() -> None:
+    probes = {
+        name: [Protocol.named(name).probe_for(kind) for kind in ("regression", "classification")] for name in PROTOCOLS
+    }
+    assert probes == {
+        "closed-form": ["ridge", "logistic"],
+        "ridge": ["ridge", "ridge"],
+        "logistic": [None, "logistic"],
+        "kernel": ["kernel", "kernel"],
+        "neuco": ["neuco", "neuco"],
+        "neuco-independent": ["neuco", "neuco"],
+    }
+    assert [name for name in PROTOCOLS if Protocol.named(name).has_ridge] == ["closed-form", "ridge"]
+
+
+def test_hash_of_a_kernel_follows_what_decides_it() -> None:
+    base = Protocol.named("kernel")
+    others = [
+        base.with_options(alpha=1.0),
+        *(
+            base.with_options(kernel=spec)
+            for spec in (
+                KernelSpec("polynomial"),
+                KernelSpec("polynomial", degree=2),
+                KernelSpec("polynomial", coef0=0.0),
+                KernelSpec(gamma=0.1),
+                KernelSpec(gamma=(0.1, 1.0)),
+                KernelSpec(landmarks=50),
+                KernelSpec(seed=1),
+            )
+        ),
+    ]
+    assert len({base.hash, *(p.hash for p in others)}) == len(others) + 1
+    assert base.to_dict()["kernel"] == KernelSpec().to_dict()
 
 
 def test_fields_of_another_probe_are_refused() -> None:
     for options in ({"alpha": 1.0}, {"max_failed": 0.1}, {"inner_folds": 5}, {"alpha_grid": (1.0,)}):
         with pytest.raises(InputError, match="does not use it"):
             Protocol(probe="neuco", **options)
-    with pytest.raises(InputError, match=r"no \[replay\] table"):
-        Protocol(replay=ReplaySpec())
+    for probe in ("closed-form", "ridge", "logistic", "kernel"):
+        with pytest.raises(InputError, match=f"the probe {probe} does not use it"):
+            Protocol(probe=probe, replay=ReplaySpec())
+    for probe in ("closed-form", "ridge", "logistic", "neuco"):
+        with pytest.raises(InputError, match=f"the probe {probe} does not use it"):
+            Protocol(probe=probe, kernel=KernelSpec())
     for spec in (FoldSpec("kfold"), FoldSpec(seed=1), FoldSpec(test_size=0.2)):
         with pytest.raises(InputError, match="NeuCo-Bench's"):
             Protocol(probe="neuco", folds=spec)
-
-
-@pytest.mark.parametrize("name", PLANNED)
-def test_planned_names_say_so(name: str) -> None:
-    with pytest.raises(InputError, match="planned"):
-        Protocol.named(name)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +187,7 @@ def test_planned_names_say_so(name: str) -> None:
         ("standardize = 1", "standardize"),
         ("version = 2", "version"),
         ('probe = "svm"', "probe"),
-        ('name = ""', "name"),
+        ("name = 3", "name"),
         ("colour = 3", "colour"),
         ("folds = 40", "folds"),
         ("[folds]\nn_folds = 0", "folds.n_folds"),
@@ -142,6 +202,14 @@ def test_planned_names_say_so(name: str) -> None:
         ("alpha = ", "TOML"),
         ("[replay]\nepochs = 3", "replay"),
         ('probe = "neuco"\nreplay = 3', "replay"),
+        ("[kernel]\nlandmarks = 100", "kernel"),
+        ('probe = "ridge"\n[kernel]\nlandmarks = 100', "kernel"),
+        ('probe = "neuco"\n[kernel]\nlandmarks = 100', "kernel"),
+        ('probe = "kernel"\nkernel = "rbf"', "kernel"),
+        ('probe = "kernel"\n[kernel]\nwidth = 2.0', "kernel.width"),
+        ('probe = "kernel"\n[kernel]\nkernel = "linear"', "kernel.kernel"),
+        ('probe = "kernel"\n[kernel]\nlandmarks = 0', "kernel.landmarks"),
+        ('probe = "kernel"\n[kernel]\ngamma = [0.1, "median"]', "kernel.gamma"),
         ('probe = "neuco"\nalpha = 3.0', "alpha"),
         ('probe = "neuco"\n[folds]\nscheme = "kfold"', "folds.scheme"),
         *(

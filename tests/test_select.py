@@ -13,8 +13,9 @@ from sklearn.linear_model import Ridge
 from fastprobe.backend import get_backend
 from fastprobe.folds import make_folds
 from fastprobe.planner import ROUTE_NAMES
+from fastprobe.probes.inner import plan_inner
 from fastprobe.probes.ridge import RidgeProblem
-from fastprobe.probes.ridge.select import plan_inner, select
+from fastprobe.probes.ridge.select import select
 from fastprobe.protocol import FoldSpec
 
 BACKEND = get_backend("cpu", threads=2)

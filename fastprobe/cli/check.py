@@ -12,6 +12,7 @@ from fastprobe.cli import options
 from fastprobe.cli.output import print_report
 from fastprobe.cli.protocol import build_protocol
 from fastprobe.cli.values import ReportFormat, as_options, names
+from fastprobe.protocol import DEFAULT
 
 __all__ = ["check"]
 
@@ -21,7 +22,11 @@ def check(
     labels: options.Labels,
     tasks: options.Tasks = None,
     ids: options.Ids = None,
-    protocol: options.ProtocolName = "ridge",
+    protocol: options.ProtocolName = DEFAULT,
+    kernel: options.KernelChoice = None,
+    landmarks: options.Landmarks = None,
+    gamma: options.Gamma = None,
+    degree: options.Degree = None,
     folds: options.NFolds = None,
     fold_scheme: options.FoldSchemeName = None,
     groups: options.Groups = None,
@@ -32,7 +37,17 @@ def check(
 ) -> None:
     """Look for trouble in a submission before time is spent on it; exit with 2 if an error is among the findings."""
     chosen = build_protocol(
-        protocol, folds=folds, scheme=fold_scheme, groups=groups, split=split, seed=seed, test_size=test_size
+        protocol,
+        kernel=kernel,
+        landmarks=landmarks,
+        gamma=gamma,
+        degree=degree,
+        folds=folds,
+        scheme=fold_scheme,
+        groups=groups,
+        split=split,
+        seed=seed,
+        test_size=test_size,
     )
     task_names = None if tasks is None else names(tasks)
 

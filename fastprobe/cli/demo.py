@@ -36,7 +36,7 @@ def demo(
         )
 
     from fastprobe.cli.tables import leaderboard_layout
-    from fastprobe.demo import ATTRIBUTION, run_demo
+    from fastprobe.demo import ATTRIBUTION, FOLDS, run_demo
     from fastprobe.ranking import leaderboard
 
     with remarks(quiet=quiet), DelayedBar(quiet=quiet) as bar:
@@ -49,4 +49,4 @@ def demo(
     print_report(format_, scores.to_json(), layout)
     if not quiet:
         note(f"wrote {out}")
-        note(f"score it yourself: fastprobe score {out}/submissions/* --labels {out}/labels")
+        note(f"score it yourself: fastprobe score {out}/submissions/* --labels {out}/labels --folds {FOLDS}")

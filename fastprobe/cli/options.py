@@ -7,8 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from fastprobe.cli.values import Device, Format, Rank, ReportFormat, Route, a_number, a_strength, a_whole_number, one_of
-from fastprobe.protocol import FOLD_SCHEMES, PROTOCOLS
+from fastprobe.cli.values import (
+    Device,
+    Format,
+    Kernel,
+    Rank,
+    ReportFormat,
+    Route,
+    a_number,
+    a_strength,
+    a_whole_number,
+    one_of,
+)
+from fastprobe.protocol import DEFAULT, FOLD_SCHEMES, PROTOCOLS
 
 _FOLDS: dict[str, Any] = {"rich_help_panel": "Folds"}
 _PROTOCOL: dict[str, Any] = {"rich_help_panel": "Protocol"}
@@ -45,14 +56,14 @@ _PROTOCOL_NAMES = f"{', '.join(PROTOCOLS)}, or a .toml file."
 ProtocolName = Annotated[str, typer.Option("--protocol", metavar="NAME|FILE", help=_PROTOCOL_NAMES, **_PROTOCOL)]
 ProtocolChoice = Annotated[
     str | None,
-    typer.Option("--protocol", metavar="NAME|FILE", help=_PROTOCOL_NAMES, show_default="ridge", **_PROTOCOL),
+    typer.Option("--protocol", metavar="NAME|FILE", help=_PROTOCOL_NAMES, show_default=DEFAULT, **_PROTOCOL),
 ]
 Compare = Annotated[
     str | None,
     typer.Option(
         "--compare",
         metavar="A,B",
-        help="Score by several protocols and show how much they agree with the first, for example neuco,ridge.",
+        help="Score by several protocols and show how much they agree with the first, e.g. neuco,closed-form.",
         **_PROTOCOL,
     ),
 ]
@@ -62,7 +73,48 @@ Alpha = Annotated[
         "--alpha",
         metavar="FLOAT|auto",
         parser=a_strength,
-        help="Penalty of ridge (built in: 100); auto chooses it inside the training rows of each fold.",
+        help="Strength of the penalty; auto chooses it inside the training rows of each fold (built in: auto, for "
+        "ridge 100).",
+        **_PROTOCOL,
+    ),
+]
+KernelChoice = Annotated[
+    Kernel | None,
+    typer.Option(
+        "--kernel",
+        metavar="rbf|polynomial",
+        parser=one_of("--kernel", Kernel),
+        help="Kernel of the protocol kernel (built in: rbf).",
+        **_PROTOCOL,
+    ),
+]
+Landmarks = Annotated[
+    int | None,
+    typer.Option(
+        "--landmarks",
+        metavar="N",
+        parser=a_whole_number("--landmarks", 2000),
+        help="Nystroem features of N samples instead of the kernel matrix of all (protocol kernel).",
+        **_PROTOCOL,
+    ),
+]
+Gamma = Annotated[
+    float | None,
+    typer.Option(
+        "--gamma",
+        metavar="FLOAT",
+        parser=a_number("--gamma", 0.001),
+        help="Width of the kernel; if not given, it is taken from the embedding (protocol kernel).",
+        **_PROTOCOL,
+    ),
+]
+Degree = Annotated[
+    int | None,
+    typer.Option(
+        "--degree",
+        metavar="N",
+        parser=a_whole_number("--degree", 2),
+        help="Degree of the polynomial kernel; if not given, chosen among 2 and 3 (protocol kernel).",
         **_PROTOCOL,
     ),
 ]

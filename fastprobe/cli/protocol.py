@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ __all__ = ["build_protocol", "build_protocols"]
 
 _OPTION_OF = {
     "alpha": "--alpha",
+    "kernel.degree": "--degree",
+    "kernel.gamma": "--gamma",
+    "kernel.kernel": "--kernel",
+    "kernel.landmarks": "--landmarks",
     "folds.n_folds": "--folds",
     "folds.seed": "--seed",
     "folds.test_size": "--test-size",
@@ -25,6 +29,10 @@ def build_protocol(
     name: str,
     *,
     alpha: float | str | None = None,
+    kernel: str | None = None,
+    landmarks: int | None = None,
+    gamma: float | None = None,
+    degree: int | None = None,
     folds: int | None = None,
     scheme: str | None = None,
     groups: Path | None = None,
@@ -44,6 +52,8 @@ def build_protocol(
     protocol = Protocol.load(name)
     if alpha is not None:
         _require_strength(alpha, [protocol])
+    of_kernel = _of_kernel(kernel, landmarks, gamma, degree)
+    _require_kernel(of_kernel, [protocol])
     spec = protocol.folds
     scheme = _scheme(spec, scheme, groups, split)
     changes: dict[str, Any] = {"scheme": scheme, "file": _fold_file(spec, scheme, groups, split)}
@@ -57,19 +67,30 @@ def build_protocol(
             changes[key] = value
     of_scheme = "--split" if split is not None else "--groups" if groups is not None else "--fold-scheme"
     with as_options({**_OPTION_OF, "folds.scheme": of_scheme}):
-        return protocol.with_options(alpha=alpha, spec=replace(spec, **changes))
+        changed = None if protocol.kernel is None else replace(protocol.kernel, **of_kernel)
+        return protocol.with_options(alpha=alpha, spec=replace(spec, **changes), kernel=changed)
 
 
-def build_protocols(compare: str, *, alpha: float | str | None = None, **settings: Any) -> list[Protocol]:
+def build_protocols(
+    compare: str,
+    *,
+    alpha: float | str | None = None,
+    kernel: str | None = None,
+    landmarks: int | None = None,
+    gamma: float | None = None,
+    degree: int | None = None,
+    **settings: Any,
+) -> list[Protocol]:
     """Return the protocols that ``--compare`` lists, each changed by the options that are given.
 
-    Options of the folds apply to all of them, `alpha` to those that have a strength.
+    Options of the folds apply to all of them, `alpha` to those that have a strength, those of the kernel to those that
+    have one.
 
     Parameters
     ----------
     compare : str
         Names or ``.toml`` files with commas between them, the reference first.
-    alpha, **settings
+    alpha, kernel, landmarks, gamma, degree, **settings
         As in :func:`build_protocol`.
 
     Raises
@@ -83,14 +104,21 @@ def build_protocols(compare: str, *, alpha: float | str | None = None, **setting
             "--compare",
             found=repr(compare),
             expected="two or more protocols, names or .toml files with commas between them",
-            fix="write for example --compare neuco,ridge",
+            fix="write for example --compare neuco,closed-form",
         )
     with as_options({"--protocol": "--compare"}):
         named = [Protocol.load(entry) for entry in entries]
     if alpha is not None:
         _require_strength(alpha, named)
+    of_kernel = _of_kernel(kernel, landmarks, gamma, degree)
+    _require_kernel(of_kernel, named)
     protocols = [
-        build_protocol(entry, alpha=alpha if protocol.probe == "ridge" else None, **settings)
+        build_protocol(
+            entry,
+            alpha=alpha if protocol.has_strength else None,
+            **(of_kernel if protocol.kernel is not None else {}),
+            **settings,
+        )
         for entry, protocol in zip(entries, named, strict=True)
     ]
     _require_different(entries, protocols)
@@ -98,12 +126,30 @@ def build_protocols(compare: str, *, alpha: float | str | None = None, **setting
 
 
 def _require_strength(alpha: float | str, protocols: Sequence[Protocol]) -> None:
-    if not any(protocol.probe == "ridge" for protocol in protocols):
+    if not any(protocol.has_strength for protocol in protocols):
         raise InputError(
             "--alpha",
             found=f"{alpha} with {', '.join(protocol.name for protocol in protocols)}",
             expected="--alpha only with a protocol that has a strength, such as ridge",
             fix="leave --alpha out",
+        )
+
+
+def _of_kernel(kernel: str | None, landmarks: int | None, gamma: float | None, degree: int | None) -> dict[str, Any]:
+    """Return the fields of the kernel that are given."""
+    fields = {"kernel": kernel and str(kernel), "landmarks": landmarks, "gamma": gamma, "degree": degree}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _require_kernel(options: Mapping[str, Any], protocols: Sequence[Protocol]) -> None:
+    """Raise InputError if an option of the kernel is given and no protocol has one."""
+    if options and not any(protocol.kernel is not None for protocol in protocols):
+        name, value = next(iter(options.items()))
+        raise InputError(
+            f"--{name}",
+            found=f"{value} with {', '.join(protocol.name for protocol in protocols)}",
+            expected=f"--{name} only with a protocol that has a kernel",
+            fix=f"add --protocol kernel, or leave --{name} out",
         )
 
 

@@ -16,10 +16,12 @@ from fastprobe.cli.progress import DelayedBar
 from fastprobe.cli.protocol import build_protocol, build_protocols
 from fastprobe.cli.values import Device, Rank, Route, as_options, names
 from fastprobe.errors import InputError
+from fastprobe.protocol import DEFAULT
 
 if TYPE_CHECKING:
     from fastprobe.protocol import Protocol
     from fastprobe.results import Scores
+    from fastprobe.tasks import Benchmark
 
 __all__ = ["score"]
 
@@ -36,6 +38,10 @@ def score(
     compare: options.Compare = None,
     rank: options.CompareRank = None,
     alpha: options.Alpha = None,
+    kernel: options.KernelChoice = None,
+    landmarks: options.Landmarks = None,
+    gamma: options.Gamma = None,
+    degree: options.Degree = None,
     folds: options.NFolds = None,
     fold_scheme: options.FoldSchemeName = None,
     groups: options.Groups = None,
@@ -51,6 +57,10 @@ def score(
     require_meaning(compare, protocol=protocol, rank=rank, route=route)
     settings: dict[str, Any] = {
         "alpha": alpha,
+        "kernel": kernel,
+        "landmarks": landmarks,
+        "gamma": gamma,
+        "degree": degree,
         "folds": folds,
         "scheme": fold_scheme,
         "groups": groups,
@@ -59,7 +69,7 @@ def score(
         "test_size": test_size,
     }
     if compare is None:
-        protocols = [build_protocol(protocol or "ridge", **settings)]
+        protocols = [build_protocol(protocol or DEFAULT, **settings)]
         require_routes(route, protocols[0])
     else:
         protocols = build_protocols(compare, **settings)
@@ -75,6 +85,7 @@ def score(
 
     with as_options({"tasks": "--tasks"}):
         benchmark = Benchmark.from_folder(labels, tasks=task_names, lenient=lenient)
+    require_same_tasks(protocols, benchmark)
     with remarks(quiet=quiet), DelayedBar(quiet=quiet) as bar:
         common: dict[str, Any] = {"device": device.value, "lenient": lenient, "progress": bar}
         if compare is None:
@@ -126,13 +137,27 @@ def require_meaning(compare: str | None, *, protocol: str | None, rank: Rank | N
         )
 
 
+def require_same_tasks(protocols: Sequence[Protocol], benchmark: Benchmark) -> None:
+    """Raise InputError if one protocol leaves out tasks that another one scores, so that they cannot be compared."""
+    by_protocol = [{t.name for t in benchmark.tasks if p.probe_for(t.kind) is not None} for p in protocols]
+    common = set.intersection(*by_protocol)
+    for protocol, scored in zip(protocols, by_protocol, strict=True):
+        if common and (others := sorted(scored - common)):
+            raise InputError(
+                "--compare",
+                found=f"{protocol.name}, which scores {', '.join(others)}, and another protocol that does not",
+                expected="protocols that score the same tasks",
+                fix=f"add --tasks {','.join(sorted(common))}",
+            )
+
+
 def require_routes(route: Route, protocol: Protocol) -> None:
     """Raise InputError if a route is forced on a protocol that has none."""
-    if route is not Route.AUTO and protocol.probe != "ridge":
+    if route is not Route.AUTO and not protocol.has_ridge:
         raise InputError(
             "--route",
             found=f"{route} with {protocol.name}, which is trained in one way only",
-            expected="--route only with ridge",
+            expected="--route only with ridge or closed-form",
             fix="leave --route out",
         )
 

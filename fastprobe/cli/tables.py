@@ -36,6 +36,7 @@ __all__ = [
 
 _NAME_WIDTH = 24
 _MAX_MATRIX = 24
+_METRICS = {"r2": "R2", "f1": "F1", "macro_f1": "macro F1"}
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")  # not the digits in names
 
@@ -169,7 +170,7 @@ def _single(scores: Scores, marks: Callable[[TaskScore], str]) -> Table:
     for row in sorted(scores, key=lambda r: r.task):
         task = Text(printable(row.task) + marks(row))
         statistics = number(row.mean, 4), number(row.std, 4), number(row.q, 2)
-        table.add_row(task, row.metric.upper(), str(row.n_samples), *statistics)
+        table.add_row(task, _METRICS.get(row.metric, row.metric), str(row.n_samples), *statistics)
     table.add_section()
     table.add_row("mean Q", "", "", "", "", number(scores.mean_q(scores.submissions[0]), 2), style="bold")
     return table

@@ -13,6 +13,7 @@ from fastprobe.errors import InputError
 __all__ = [
     "Device",
     "Format",
+    "Kernel",
     "Rank",
     "ReportFormat",
     "Route",
@@ -52,6 +53,13 @@ class Route(StrEnum):
     ITERATE = "iterate"
     DUAL = "dual"
     MIXED = "mixed"
+
+
+class Kernel(StrEnum):
+    """The kernel of the protocol ``kernel``."""
+
+    RBF = "rbf"
+    POLYNOMIAL = "polynomial"
 
 
 class Rank(StrEnum):

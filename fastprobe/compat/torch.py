@@ -15,7 +15,7 @@ from fastprobe.backend import Backend, get_backend
 from fastprobe.backend.cuda.foreign import gpu_of
 from fastprobe.engine import Alpha, ArrayScore, score_arrays
 from fastprobe.errors import InputError
-from fastprobe.protocol import Protocol
+from fastprobe.protocol import DEFAULT, Protocol
 from fastprobe.tasks import Kind
 
 __all__ = ["ProbeCallback", "ProbeScore"]
@@ -55,7 +55,7 @@ class ProbeCallback:
     Parameters
     ----------
     y : array, shape (n,)
-        Labels of the samples; two values for classification.
+        Labels of the samples; two or more values for classification.
     kind : {"regression", "classification"}
     every : int
         Steps from score to score; the first is that of step 0.
@@ -83,7 +83,7 @@ class ProbeCallback:
         *,
         kind: Kind = "regression",
         every: int = 1,
-        protocol: str | Protocol = "ridge",
+        protocol: str | Protocol = DEFAULT,
         alpha: Alpha | None = None,
         folds: int | None = None,
         device: str = "auto",

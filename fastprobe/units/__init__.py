@@ -1,4 +1,4 @@
-"""One submission on its way through a benchmark, one module per probe."""
+"""One submission on its way through a benchmark: by sample groups, with a module per probe, or by tasks for neuco."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fastprobe.backend import Backend
 from fastprobe.protocol import Protocol
 from fastprobe.tasks import Benchmark
-from fastprobe.units.base import Located, Scorer, locate
+from fastprobe.units.base import Located, Scorer, locate, scored_tasks
 
-__all__ = ["Located", "Scorer", "locate", "make_scorer"]
+__all__ = ["Located", "Scorer", "locate", "make_scorer", "scored_tasks"]
 
 
 def make_scorer(backend: Backend, benchmark: Benchmark, protocols: Sequence[Protocol], route: str | None) -> Scorer:
@@ -23,12 +23,17 @@ def make_scorer(backend: Backend, benchmark: Benchmark, protocols: Sequence[Prot
         They differ in a fixed strength only, and are solved together.
     route : str or None
         Force a route of ridge.
+
+    Raises
+    ------
+    InputError
+        If the protocols can score no task of the benchmark.
     """
     if protocols[0].probe == "neuco":
         from fastprobe.units.neuco import NeucoScorer
 
         (protocol,) = protocols
         return NeucoScorer(backend, benchmark, protocol)
-    from fastprobe.units.ridge import RidgeScorer
+    from fastprobe.units.groups import GroupScorer
 
-    return RidgeScorer(backend, benchmark, protocols, route)
+    return GroupScorer(backend, benchmark, protocols, route)

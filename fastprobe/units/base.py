@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastprobe.embeddings import Submission
+from fastprobe.errors import InputError
 from fastprobe.protocol import Protocol
 from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark, Task
 
-__all__ = ["Located", "Records", "Scorer", "locate"]
+__all__ = ["Located", "Records", "Scorer", "locate", "scored_tasks"]
 
 Records = list[list[TaskScore]]
 """For every protocol, the scores of the tasks of one unit."""
@@ -84,3 +85,27 @@ def locate(benchmark: Benchmark, submission: Submission) -> NDArray[np.int64]:
     """Row of the submission for every labelled id of the benchmark, -1 where it has none; shape (labelled ids,)."""
     row_of = {sample: row for row, sample in enumerate(submission.ids.tolist())}
     return np.array([row_of.get(sample, -1) for sample in benchmark.labelled_ids.tolist()], dtype=np.int64)
+
+
+def scored_tasks(benchmark: Benchmark, protocols: Iterable[Protocol]) -> Benchmark:
+    """Return the benchmark with the tasks that at least one of the protocols scores.
+
+    Raises
+    ------
+    InputError
+        If one of them scores none.
+    """
+    scored: set[Task] = set()
+    for protocol in protocols:
+        of_protocol = [task for task in benchmark.tasks if protocol.probe_for(task.kind) is not None]
+        if not of_protocol:
+            raise InputError(
+                "--protocol",
+                found=f"{protocol.name}, and no classification among the {len(benchmark.tasks)} tasks",
+                expected="a classification task, which is all that this protocol scores",
+                fix="use --protocol closed-form or ridge, or add labels named <task>__classification.csv",
+            )
+        scored.update(of_protocol)
+    if len(scored) == len(benchmark.tasks):
+        return benchmark
+    return replace(benchmark, tasks=tuple(task for task in benchmark.tasks if task in scored))

@@ -17,7 +17,7 @@ from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark, Task
 from fastprobe.units.base import Located, Records
 
-__all__ = ["NeucoScorer"]
+__all__ = ["NeucoScorer", "require_two_classes"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,16 @@ class NeucoScorer:
     benchmark : Benchmark
     protocol : Protocol
         Of the probe ``neuco``.
+
+    Raises
+    ------
+    InputError
+        If a task has more than two classes.
     """
 
     def __init__(self, backend: Backend, benchmark: Benchmark, protocol: Protocol) -> None:
+        for task in benchmark.tasks:
+            require_two_classes(task)
         self._backend = backend
         self._layout = _layout(benchmark)
         self._asked = protocol
@@ -124,6 +131,17 @@ class NeucoScorer:
             yield f"tasks left out draw nothing, which changes the scores of those after them: {left_out}"
         if located.dropped:
             yield "samples without an embedding were left out, which changes all draws: not comparable with the others"
+
+
+def require_two_classes(task: Task) -> None:
+    """Raise InputError if a task has more classes than NeuCo-Bench's probe can tell apart."""
+    if task.n_classes > 2:
+        raise InputError(
+            f"task {task.name!r}",
+            found=f"{task.n_classes} classes",
+            expected="two: the probe of NeuCo-Bench knows no more",
+            fix="score it with --protocol closed-form or ridge, or leave it out with --tasks",
+        )
 
 
 def _layout(benchmark: Benchmark) -> list[tuple[str, int]]:

@@ -163,8 +163,8 @@ def _require_linear(source: YamlFile, data: Mapping[Any, Any]) -> None:
             source.place("probe_type"),
             found="'svm', NeuCo-Bench's search over support vector machines, which fastprobe does not replay",
             expected="linear",
-            fix="score with its counterpart in closed form, the protocol kernel (fastprobe score --protocol kernel; "
-            "planned, and not in this version), or set probe_type: linear with epochs, learning_rate and batch_size",
+            fix="score with its counterpart in closed form, fastprobe score --protocol kernel, or set probe_type: "
+            "linear with epochs, learning_rate and batch_size",
         )
     if probe != "linear":
         raise InputError(

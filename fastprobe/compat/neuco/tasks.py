@@ -125,7 +125,10 @@ class _Join:
         elif normalize and len(values) > 2:
             odd = int(np.sort(firsts)[2])
             found = f"{labels[odd]:g}, a third class (there are {len(values)})"
-            expected, fix = "exactly two classes, such as 0 and 1", "split the task into one-against-rest tasks"
+            expected = "exactly two classes, such as 0 and 1"
+            fix = (
+                "leave the task out with task_filter, or score it by `fastprobe score --protocol closed-form` or ridge"
+            )
         elif not normalize and not np.isin(values, (0, 1)).all():
             odd = int(np.flatnonzero(~np.isin(labels, (0, 1)))[0])
             found, expected = f"{labels[odd]:g}", "0 or 1, for normalize_labels is false"

@@ -25,7 +25,7 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
     residuals = xp.zeros((len(sets), sets.width, len(alphas), problem.t))
     error = xp.full((len(sets), len(alphas)), xp.nan)
     diagonal = xp.arange(d)
-    full = xp.tril(problem.gram) + xp.tril(problem.gram, -1).T
+    full, total = xp.tril(problem.gram) + xp.tril(problem.gram, -1).T, problem.cross  # known before threads want them
     sizes = backend.asarray(sets.sizes)
 
     def work(chunk: slice) -> None:
@@ -34,7 +34,7 @@ def solve(problem: RidgeProblem, sets: RowSets, alphas: Sequence[float]) -> Held
         x_sum, y_sum = held.sum(axis=1, keepdims=True), labels.sum(axis=1, keepdims=True)
         gram = full - xp.matmul(held.swapaxes(1, 2), held)
         gram -= x_sum.swapaxes(1, 2) * (x_sum / n_train)
-        cross = problem.cross - xp.matmul(labels.swapaxes(1, 2), held) - y_sum.swapaxes(1, 2) * (x_sum / n_train)
+        cross = total - xp.matmul(labels.swapaxes(1, 2), held) - y_sum.swapaxes(1, 2) * (x_sum / n_train)
         mask = sets.mask[chunk][:, :, None]
         held = (held + x_sum / n_train) * mask  # now about the mean of the training rows
         labels = (labels + y_sum / n_train) * mask

@@ -13,13 +13,12 @@ __all__ = ["HeldOut", "RidgeProblem", "Spectrum"]
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Features in which the hat matrix is diagonal for every strength: ``H = 1/n 11' + F diag(s) F'``.
+    """Features in which the hat matrix is diagonal for every strength: ``H = 1/n 11' + F diag(1 / (w + alpha)) F'``.
 
     Attributes
     ----------
     features : array, shape (n, r)
-        ``F = Xc Q`` of the eigendecomposition ``Xc'Xc = Q diag(w) Q'``, with ``s = 1 / (w + alpha)``; or the
-        eigenvectors F of ``Xc Xc'``, with ``s = w / (w + alpha)``.
+        ``F = Xc Q`` of the eigendecomposition ``Xc'Xc = Q diag(w) Q'``.
     values : array, shape (r,)
         Eigenvalues w, not negative.
     """
@@ -134,9 +133,3 @@ class RidgeProblem:
         """``Xc Xc'``, shape (n, n)."""
         centered = self.backend.centered(self.design)
         return self.backend.xp.matmul(centered, centered.T)
-
-    @cached_property
-    def kernel_spectrum(self) -> Spectrum:
-        """Eigenvalues and eigenvectors of ``Xc Xc' + s 11'/n`` with s the kernel scale."""
-        values, vectors = self.backend.eigh(self.kernel + self.kernel_scale / self.n)
-        return Spectrum(vectors, self.backend.xp.maximum(values, 0.0))
