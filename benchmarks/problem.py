@@ -6,7 +6,7 @@ This module owes nothing to fastprobe's own folds, standardisation and metrics, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -21,8 +21,11 @@ __all__ = [
     "FoldScores",
     "Group",
     "Problem",
+    "Split",
+    "inner_splits",
     "largest_difference",
     "make_problem",
+    "q_score",
     "restrict",
     "score_fold",
     "splits",
@@ -151,6 +154,33 @@ def splits(n: int, n_folds: int, measured: int | None = None) -> list[Split]:
 
     folds = ShuffleSplit(n_splits=n_folds, test_size=0.1, random_state=42).split(np.empty((n, 1)))
     return list(islice(folds, measured))
+
+
+def inner_splits(folds: Sequence[Split], k: int, reach: int = 2) -> Iterator[Split]:
+    """Give the splits inside the training rows of fold k that choose its strength.
+
+    Parameters
+    ----------
+    folds : sequence of (train, test)
+        All of them.
+    k : int
+    reach : int
+        Validation blocks are the held-out rows of folds k-1 and k+1, ..., k-reach and k+reach in ring order, less those
+        of fold k itself.
+
+    Yields
+    ------
+    (inner, validation)
+    """
+    train, test = folds[k]
+    for step in (s for distance in range(1, reach + 1) for s in (-distance, distance)):
+        neighbour = folds[(k + step) % len(folds)][1]
+        yield np.setdiff1d(train, neighbour), np.setdiff1d(neighbour, test)
+
+
+def q_score(scores: NDArray[np.float64], eps: float = 0.02) -> float:
+    """Return Q of some fold scores: ``100 eps mean / (std + eps)``, ddof 0."""
+    return float(100 * eps * scores.mean() / (scores.std() + eps))
 
 
 def score_fold(group: Group, test: NDArray[np.intp], prediction: NDArray[np.float64]) -> NDArray[np.float64]:

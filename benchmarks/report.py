@@ -43,6 +43,8 @@ class Row:
     tolerance : float or None
         Largest difference that still is agreement; None where none is expected.
     note : str
+    columns : mapping of str to str
+        Cells of columns that this table has besides, by the head of the column.
     """
 
     contestant: str
@@ -56,6 +58,7 @@ class Row:
     difference: float | None = None
     tolerance: float | None = None
     note: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
@@ -126,6 +129,7 @@ def tabulate(
     baseline: str,
     references: Mapping[str, FoldScores],
     relative_above: float = math.inf,
+    baselines: Mapping[str, str] | None = None,
 ) -> tuple[Row, ...]:
     """Turn timings into rows.
 
@@ -140,13 +144,15 @@ def tabulate(
         By contestant, the answer that its own is compared with; no comparison where there is none.
     relative_above : float
         See :func:`benchmarks.problem.largest_difference`.
+    baselines : mapping of str to str, optional
+        By contestant, another one whose time is 1 for it.
 
     Returns
     -------
     tuple of Row
         In the order of the contestants.
     """
-    unit = timings[baseline].median_seconds
+    other = baselines or {}
     rows = []
     for contestant in contestants:
         if contestant.missing is not None:
@@ -162,7 +168,7 @@ def tabulate(
                 contestant=contestant.name,
                 seconds=timing.seconds,
                 median_seconds=timing.median_seconds,
-                ratio=timing.median_seconds / unit,
+                ratio=timing.median_seconds / timings[other.get(contestant.name, baseline)].median_seconds,
                 cold_seconds=timing.cold_seconds,
                 peak_bytes=timing.peak_bytes,
                 median_peak_bytes=timing.median_peak_bytes,
@@ -196,26 +202,35 @@ def _seconds(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> dict[str, str]:
     runs = "" if not row.seconds else f"{len(row.seconds)}"
     time = ("≈ " if row.scale != 1 and row.seconds else "") + _seconds(row.median_seconds)
     spread = f"{_seconds(min(row.seconds))} to {_seconds(max(row.seconds))}" if len(row.seconds) > 1 else ""
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     memory = "" if row.median_peak_bytes is None else f"{row.median_peak_bytes / 2**20:.0f}"
     difference = "" if row.difference is None else f"{row.difference:.1e}" + ("" if row.agrees else " **DISAGREES**")
-    return (row.contestant, time, spread, runs, ratio, memory, difference, row.note)
+    return {
+        "contestant": row.contestant,
+        "seconds (median)": time,
+        "range": spread,
+        "runs": runs,
+        "times baseline": ratio,
+        "peak MiB": memory,
+        "largest difference": difference,
+        **row.columns,
+        "note": row.note,
+    }
 
 
-_HEADER = (
-    "contestant",
-    "seconds (median)",
-    "range",
-    "runs",
-    "times baseline",
-    "peak MiB",
-    "largest difference",
-    "note",
-)
+def _table(rows: Sequence[Row]) -> list[str]:
+    """Lines of the table; a column that is empty in every row says nothing and is left out."""
+    cells = [_cells(row) for row in rows]
+    heads = [head for head in dict.fromkeys(h for row in cells for h in row) if any(row.get(head) for row in cells)]
+    if "note" in heads:  # rows with more columns than the first put theirs behind it
+        heads.append(heads.pop(heads.index("note")))
+    lines = ["| " + " | ".join(row.get(head, "") for head in heads) + " |" for row in cells]
+    rule = "|" + "|".join("---" if head in ("contestant", "note") else "---:" for head in heads) + "|"
+    return ["| " + " | ".join(heads) + " |", rule, *lines]
 
 
 def _marked(check: Check) -> str:
@@ -253,11 +268,6 @@ def to_markdown(report: CaseReport, machine: Mapping[str, Any], options: Mapping
     -------
     str
     """
-    table = [_HEADER, *map(_cells, report.rows)]
-    # A column that is empty in every row says nothing.
-    keep = [i for i in range(len(_HEADER)) if any(row[i] for row in table[1:])]
-    lines = ["| " + " | ".join(row[i] for i in keep) + " |" for row in table]
-    lines.insert(1, "|" + "|".join("---" if i in (0, 7) else "---:" for i in keep) + "|")
     scaled = (
         ["A time with ≈ was measured on part of the work and scaled up."]
         if any(r.scale != 1 for r in report.rows)
@@ -267,7 +277,7 @@ def to_markdown(report: CaseReport, machine: Mapping[str, Any], options: Mapping
     parts = [
         f"# {report.title}",
         report.text,
-        "\n".join(lines),
+        "\n".join(_table(report.rows)),
         " ".join([f"Baseline: {report.baseline}.", *scaled]),
         "\n".join(f"- {line}" for line in (*report.findings, *map(_marked, report.checks))),
         "\n".join([*_machine_lines(machine), f"- options: {chosen}"]),

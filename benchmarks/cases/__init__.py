@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.cases import auto, memory, neuco, path, process, read, ridge
+from benchmarks.cases import auto, closed_form, kernel, logistic, memory, neuco, path, process, read, ridge
 from benchmarks.report import CaseReport
 from benchmarks.settings import Settings
 
@@ -18,5 +18,8 @@ CASES: dict[str, Callable[[Settings], CaseReport]] = {
     "read": read.run,
     "memory": memory.run,
     "neuco": neuco.run,
+    "logistic": logistic.run,
+    "kernel": kernel.run,
+    "closed-form": closed_form.run,
 }
 """Every case by its name on the command line, in the order of a full run."""

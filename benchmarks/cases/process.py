@@ -21,9 +21,11 @@ interpreter, imports, reading, 11 tasks at alpha 100 with 40 folds, output. Peak
 _OURS = "fastprobe score"
 
 
-def score_command(settings: Settings, submissions: list[str]) -> list[str]:
-    """Return the command that scores submission files by this interpreter."""
-    options = {"--labels": settings.files.labels, "--protocol": "ridge", "--alpha": ALPHA, "--folds": settings.n_folds}
+def score_command(settings: Settings, submissions: list[str], protocol: str = "ridge") -> list[str]:
+    """Return the command that scores submission files by this interpreter; ridge at one strength."""
+    options = {"--labels": settings.files.labels, "--protocol": protocol, "--folds": settings.n_folds}
+    if protocol == "ridge":
+        options["--alpha"] = ALPHA
     command = [sys.executable, "-m", "fastprobe", "score", *submissions]
     for option, value in (options | {"--device": "cpu", "--format": "json"}).items():
         command += [option, str(value)]

@@ -32,6 +32,11 @@ class Context:
     target: Target
     ledger: Ledger
 
+    @property
+    def is_full(self) -> bool:
+        """Whether goals, which were set for the full size on a GPU, say anything."""
+        return self.options.scale == 1 and self.target.is_gpu
+
     @cached_property
     def workload(self) -> Workload:
         """The workload where speed is measured."""

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.problem import FoldScores
+from benchmarks.binary import BinaryTask, Hyperplanes
+from benchmarks.problem import FoldScores, Problem, score_fold
 from benchmarks.workload import Workload
 from fastprobe.embeddings import Submission
+from fastprobe.protocol import Protocol
 from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark
 
-__all__ = ["Answer", "Replayed", "path_scores", "replay", "solve"]
-
-
-def _score(workload: Workload, alpha: float | Literal["auto"], n_folds: int, route: str | None) -> Any:
-    import fastprobe
-
-    return fastprobe.score(
-        [workload.submission],
-        workload.benchmark,
-        protocol="ridge",
-        alpha=alpha,
-        folds=n_folds,
-        device="cpu",
-        route=route,
-    )
+__all__ = ["Answer", "Replayed", "hyperplanes", "kernel_path_scores", "path_scores", "replay", "solve"]
 
 
 def _by_task(rows: Iterable[TaskScore]) -> FoldScores:
@@ -43,34 +32,58 @@ class Answer:
     ----------
     scores : FoldScores
         Shape (folds,) per task; NaN where a fold failed.
-    routes : dict of str to str
-        Route of every task.
+    records : dict of str to TaskScore
+        Everything that the score table says, by task.
     """
 
     scores: FoldScores
-    routes: dict[str, str]
+    records: dict[str, TaskScore]
+
+    @property
+    def routes(self) -> dict[str, str]:
+        """Route of every task."""
+        return {name: record.route for name, record in self.records.items()}
 
 
-def solve(workload: Workload, alpha: float | Literal["auto"], n_folds: int, route: str | None = None) -> Answer:
+def solve(
+    workload: Workload,
+    alpha: float | Literal["auto"] | None,
+    n_folds: int,
+    route: str | None = None,
+    *,
+    protocol: str | Protocol = "ridge",
+) -> Answer:
     """Score one submission.
 
     Parameters
     ----------
     workload : Workload
-    alpha : float or "auto"
+    alpha : float, "auto" or None
+        None for that of the protocol.
     n_folds : int
     route : str or None
         Forced route; by default the cost model chooses for each group.
+    protocol : str or Protocol
 
     Returns
     -------
     Answer
     """
-    scores = _score(workload, alpha, n_folds, route)
-    return Answer(_by_task(scores.rows), {row.task: row.route for row in scores.rows})
+    import fastprobe
+
+    scores = fastprobe.score(
+        [workload.submission],
+        workload.benchmark,
+        protocol=protocol,
+        alpha=alpha,
+        folds=n_folds,
+        device="cpu",
+        route=route,
+    )
+    return Answer(_by_task(scores.rows), {row.task: row for row in scores.rows})
 
 
-def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int) -> FoldScores:
+def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int, protocol: str = "ridge") -> FoldScores:
     """Score one submission at several strengths in one call.
 
     Parameters
@@ -78,6 +91,7 @@ def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int) -> Fo
     workload : Workload
     alphas : sequence of float, length A
     n_folds : int
+    protocol : str
 
     Returns
     -------
@@ -87,10 +101,68 @@ def path_scores(workload: Workload, alphas: Sequence[float], n_folds: int) -> Fo
     from fastprobe.engine import score_path
 
     path = score_path(
-        [workload.submission], workload.benchmark, alphas=list(alphas), protocol="ridge", folds=n_folds, device="cpu"
+        [workload.submission], workload.benchmark, alphas=list(alphas), protocol=protocol, folds=n_folds, device="cpu"
     )
     tables = [_by_task(scores.rows) for scores in path]
     return {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+
+
+def hyperplanes(task: BinaryTask, alpha: float) -> Hyperplanes:
+    """Fit logistic probes to the training rows of all folds at once, and return what the score table does not hold.
+
+    Parameters
+    ----------
+    task : BinaryTask
+    alpha : float
+
+    Returns
+    -------
+    Hyperplanes
+        Of all folds.
+    """
+    from fastprobe.backend import get_backend
+    from fastprobe.probes.logistic import LogisticProblem, fit
+
+    training = np.zeros((len(task.x), len(task.folds)), dtype=bool)
+    for k, (train, _) in enumerate(task.folds):
+        training[train, k] = True
+    backend = get_backend("cpu")
+    with backend.session():
+        design = backend.design(backend.asarray(task.x), np.arange(len(task.x)))
+        codes = backend.asarray(task.truth.astype(np.float64))
+        found = fit(LogisticProblem(backend, design, codes, 2), [alpha], training)
+        return Hyperplanes(backend.to_numpy(found.weights)[:, 0, 0], backend.to_numpy(found.intercepts)[:, 0, 0])
+
+
+def kernel_path_scores(problem: Problem, alphas: Sequence[float], landmarks: int | None = None) -> FoldScores:
+    """Score kernel ridge (rbf, gamma by the median distance) at several strengths in one call of the estimator.
+
+    Parameters
+    ----------
+    problem : Problem
+        Prepared.
+    alphas : sequence of float, length A
+    landmarks : int or None
+        Of Nyström features.
+
+    Returns
+    -------
+    FoldScores
+        Shape (A, folds) per task.
+    """
+    from sklearn.model_selection import ShuffleSplit
+
+    from fastprobe.compat.sklearn import KernelRidgeProbeCV
+
+    cv = ShuffleSplit(n_splits=problem.n_folds, test_size=0.1, random_state=42)
+    x = problem.features()
+    found: dict[str, NDArray[np.float64]] = {}
+    for group in problem.groups:
+        probe = KernelRidgeProbeCV(alphas, cv=cv, landmarks=landmarks, device="cpu").fit(x[group.rows], group.y)
+        folds = zip(probe.cv_test_, probe.cv_predictions_, strict=True)
+        scores = [[score_fold(group, test, one) for one in predictions] for test, predictions in folds]
+        found |= zip(group.names, np.transpose(scores), strict=True)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.problem import FoldScores, Problem, score_fold, splits
+from benchmarks.problem import FoldScores, Problem, inner_splits, score_fold, splits
 
 __all__ = ["fold_scores", "nested_fold_scores"]
 
@@ -40,17 +40,16 @@ def fold_scores(problem: Problem, alpha: float, measured: int | None = None) -> 
     return found
 
 
-def nested_fold_scores(problem: Problem, measured: int, reach: int = 2) -> FoldScores:
+def nested_fold_scores(problem: Problem, measured: int) -> FoldScores:
     """Choose the strength of every fold and task by refits inside its training rows.
+
+    The least mean squared error over all of :func:`benchmarks.problem.inner_splits` decides.
 
     Parameters
     ----------
     problem : Problem
     measured : int
         Solve only the first folds.
-    reach : int
-        Validation blocks of fold k are the held-out rows of folds k-1 and k+1, ..., k-reach and k+reach in ring order,
-        less those of fold k itself; the least mean squared error over all blocks decides.
 
     Returns
     -------
@@ -69,9 +68,7 @@ def nested_fold_scores(problem: Problem, measured: int, reach: int = 2) -> FoldS
         scores = []
         for k, (train, test) in enumerate(folds[:measured]):
             sse = np.zeros((len(ALPHA_GRID), group.y.shape[1]))
-            for step in (s for distance in range(1, reach + 1) for s in (-distance, distance)):
-                neighbour = folds[(k + step) % len(folds)][1]
-                validation, inner = np.setdiff1d(neighbour, test), np.setdiff1d(train, neighbour)
+            for inner, validation in inner_splits(folds, k):
                 for i, alpha in enumerate(ALPHA_GRID):
                     model = Ridge(alpha=alpha).fit(x_group[inner], group.y[inner])
                     error = model.predict(x_group[validation]).reshape(len(validation), -1) - group.y[validation]

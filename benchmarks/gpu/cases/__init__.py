@@ -29,12 +29,14 @@ class Part:
 
 PARTS: Mapping[str, Part] = {
     "tests": Part("the tests marked gpu, by pytest", 4.0),
-    "ceilings": Part("what this device can do: copies, float64 and float32 products, host to device, launches", 0.5),
-    "parity": Part("the CPU's fold scores and Q beside the GPU's, on the synthetic workload and on real data", 2.0),
+    "kernels": Part(
+        "what this device can do (copies, products, transfers, launches); our kernels as shares of it", 1.5
+    ),
+    "parity": Part("the CPU's fold scores and Q beside the GPU's, on the synthetic workload and on real data", 3.0),
     "ridge": Part("time per submission: one, 20 and chosen strengths, from device and host memory; stages", 2.5),
+    "probes": Part("time per submission of logistic probes, kernel ridge and the default protocol", 3.0),
     "neuco": Part("time per submission of the replay of NeuCo-Bench", 1.5),
-    "kernels": Part("each of our kernels alone: time, bytes, flops, share of the ceiling", 1.0),
-    "peers": Part("torch refits, himalaya, cuML, NeuCo-Bench on the same GPU", 2.0),
+    "peers": Part("torch refits, himalaya, cuML, NeuCo-Bench on the same GPU", 2.5),
 }
 """Every part by its name on the command line, in the order of a full run. A part is a module of the same name here."""
 

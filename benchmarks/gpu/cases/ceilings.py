@@ -1,4 +1,4 @@
-"""What the device can do: the numbers that all others are shares of."""
+"""What the device can do: the numbers that all others are shares of; a chapter of the part ``kernels``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each of our kernels alone."""
+"""What the device can do, and each of our kernels alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from benchmarks.gpu.cases import ceilings as of_device
 from benchmarks.gpu.cases.ceilings import Ceilings, measure_ceilings
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.kernel_cases import Call, KernelCase, kernel_cases
@@ -63,6 +64,7 @@ def _written(xp: Any, call: Call) -> bool:
 def run(context: Context) -> None:
     """Measure all kernels, and the ceilings that they are held to."""
     target, options, ledger = context.target, context.options, context.ledger
+    of_device.run(context)
     found: list[Ceilings] = []
 
     def ceilings() -> Finding:

@@ -9,22 +9,21 @@ from typing import Any
 import fastprobe
 from benchmarks.cases.neuco import work_of
 from benchmarks.gpu.batches import pace, throughput
-from benchmarks.gpu.cases.ridge import versus
-from benchmarks.gpu.context import Context, turned
+from benchmarks.gpu.context import Context
 from benchmarks.gpu.ledger import Finding
+from benchmarks.gpu.rotation import Inputs, versus
 from benchmarks.gpu.timing import readable
 from fastprobe.embeddings import Submission
 
 __all__ = ["run"]
 
-_INPUTS = 4
 _AT_MOST, _AIM = 60e-3, 25e-3
 
 
 def run(context: Context) -> None:
     """Measure submissions in one call, which share their draws, and several callers at the same time."""
     options, target, ledger, benchmark = context.options, context.target, context.ledger, context.workload.benchmark
-    inputs = list(turned(context.workload.submission, _INPUTS))
+    inputs = Inputs(context).on_host
 
     def score(submissions: Sequence[Submission], progress: Any) -> None:
         common = {"folds": options.folds, "device": target.backend, "progress": progress}
@@ -38,7 +37,7 @@ def run(context: Context) -> None:
             f"{readable(found.mean_seconds)} per submission where draws are shared, the first of a call, draws "
             f"included, {readable(found.first_seconds)}; rows read at {rate / 1e9:.4g} GB/s"
         )
-        if options.scale == 1 and target.is_gpu:
+        if context.is_full:
             text += f" {versus(found.mean_seconds, _AT_MOST, _AIM)}"
         return Finding(text, {**found.values(), "work": asdict(work), "bytes_per_second": rate})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,22 +12,32 @@ import numpy as np
 import fastprobe
 from benchmarks.gpu.context import Context, turned
 from benchmarks.gpu.ledger import Finding, Missed, Skipped
+from benchmarks.gpu.probes import kernel_benchmark
 from fastprobe.backend import Backend
 from fastprobe.embeddings import Submission
 from fastprobe.engine import score_path
+from fastprobe.kernel_spec import KernelSpec
+from fastprobe.protocol import Protocol
 from fastprobe.results import Scores
 from fastprobe.tasks import Benchmark
 
 __all__ = ["ALPHAS", "NEUCO_TOLERANCE", "RIDGE_TOLERANCE", "difference", "run"]
 
 RIDGE_TOLERANCE = 1e-9
-"""Largest difference of a fold score of ridge in float64."""
+"""Largest difference of a fold score in float64. F1 has none at all, unless a decision value is as close to zero as the
+two solutions are to each other."""
 
 NEUCO_TOLERANCE = 1e-4
 """Largest difference of a fold score of the replay, relative where its size is above 1."""
 
 ALPHAS = (1e-2, 1.0, 1e2, 1e4, 1e6)
 _ROUTES = ("direct", "downdate", "iterate", "dual")
+_LOGISTIC_ALPHAS = (1e-2, 1.0, 1e2)
+_KERNELS = {
+    "rbf": KernelSpec(),
+    "polynomial": KernelSpec(kernel="polynomial"),
+    "rbf, 100 landmarks": KernelSpec(landmarks=100),
+}
 _REAL = {"presto": "trained", "alphaearth": "alphaearth"}
 """Data sets that are compared on if they are there, and the submission of each."""
 
@@ -94,9 +105,18 @@ def _runs(submissions: Sequence[Submission], benchmark: Benchmark, folds: int) -
         yield f"ridge, route {route}", partial(ridge, route=route)
     yield (
         f"ridge, {len(ALPHAS)} strengths",
-        lambda device: score_path(submissions, benchmark, alphas=ALPHAS, folds=folds, device=device),
+        lambda device: score_path(submissions, benchmark, alphas=ALPHAS, protocol="ridge", folds=folds, device=device),
     )
     yield "ridge, chosen strength", partial(ridge, alpha="auto")
+    classes = replace(benchmark, tasks=tuple(task for task in benchmark.tasks if task.kind == "classification"))
+    if classes.tasks:
+        yield (
+            f"logistic, {len(_LOGISTIC_ALPHAS)} strengths",
+            lambda device: score_path(
+                submissions, classes, alphas=_LOGISTIC_ALPHAS, protocol="logistic", folds=folds, device=device
+            ),
+        )
+    yield "closed-form", partial(ridge, protocol="closed-form", alpha=None)
 
 
 def _replay(submissions: Sequence[Submission], benchmark: Benchmark, folds: int, device: Backend | str) -> list[Scores]:
@@ -114,6 +134,17 @@ def _compare(context: Context, title: str, submission: Submission, benchmark: Be
     ledger.measure(
         f"{title}: neuco", lambda: difference(replay(backend), replay("cpu"), NEUCO_TOLERANCE, relative=True)
     )
+
+
+def _kernel(context: Context, spec: KernelSpec) -> Finding:
+    """Kernel ridge on two regressions, everything chosen inside the folds."""
+    submission, benchmark = context.small_workload.submission, kernel_benchmark(context.small_workload)
+    protocol = Protocol(probe="kernel", kernel=spec).with_options(folds=context.options.folds)
+
+    def score(device: Backend | str) -> list[Scores]:
+        return [fastprobe.score([submission], benchmark, protocol=protocol, device=device)]
+
+    return difference(score(context.target.backend), score("cpu"), RIDGE_TOLERANCE, relative=False)
 
 
 def _batch(context: Context) -> Finding:
@@ -134,6 +165,8 @@ def run(context: Context) -> None:
     workload = context.small_workload
     _compare(context, f"synthetic, scale {workload.scale:g}", workload.submission, workload.benchmark)
     context.ledger.measure("synthetic: alone and in a batch", lambda: _batch(context))
+    for name, spec in _KERNELS.items():
+        context.ledger.measure(f"synthetic: kernel {name}", lambda spec=spec: _kernel(context, spec))  # type: ignore[misc]
     for name, submission in _REAL.items():
         _compare_real(context, name, submission)
 
