@@ -35,6 +35,8 @@ _BLOCK32 = 400  # float32 feature rows that a thread multiplies twice, the secon
 _NOTHING = np.float32(1e-25)
 _WIDE = 6  # columns per set from which a matrix product per set beats reading every row once for all sets
 _PARTS = 8  # into which rows are cut where every part has a sum of its own
+_LITTLE = 2e7  # floating point operations that are done sooner than a thread begins with them
+_PER_LOSS = 60.0  # of those in a loss and its derivatives
 _LARGE = 1500  # size of a single matrix from which the BLAS's own threads pay
 
 T = TypeVar("T")
@@ -163,7 +165,11 @@ class CpuBackend:
         return out
 
     def adjoint(self, design: Design, y: Array) -> Array:
-        return sum(self._map(lambda part: y[part].T @ self._center(design, part), _cut(design.shape[0], _BLOCK)))
+        n, d = design.shape
+        products = self._map(
+            lambda part: y[part].T @ self._center(design, part), _cut(n, _BLOCK), 2.0 * n * d * y.shape[1]
+        )
+        return sum(products)
 
     def forward(self, design: Design, w: Array) -> Array:
         return self.project(design, w.T)
@@ -171,7 +177,9 @@ class CpuBackend:
     def project(self, design: Design, basis: Array) -> Array:
         out = np.empty((design.shape[0], basis.shape[1]))
         self._map(
-            lambda part: np.matmul(self._center(design, part), basis, out=out[part]), _cut(design.shape[0], _BLOCK)
+            lambda part: np.matmul(self._center(design, part), basis, out=out[part]),
+            _cut(design.shape[0], _BLOCK),
+            2.0 * design.shape[0] * basis.size,
         )
         return out
 
@@ -336,7 +344,8 @@ class CpuBackend:
             cpu.logistic_step(eta, y, training, task, fold, residual, curvature, loss, rows.start, rows.stop)
             return loss
 
-        return residual, curvature, sum(self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS))))
+        losses = self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS)), _PER_LOSS * eta.size)
+        return residual, curvature, sum(losses)
 
     def softmax_step(self, eta: Array, codes: Array, training: Array, fold: Array) -> tuple[Array, Array, Array]:
         eta, training = map(np.ascontiguousarray, (eta, training))
@@ -347,13 +356,15 @@ class CpuBackend:
             cpu.softmax_step(eta, codes, training, fold, residual, shares, loss, rows.start, rows.stop)
             return loss
 
-        return residual, shares, sum(self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS))))
+        losses = self._map(part_loss, _cut(len(eta), -(-len(eta) // _PARTS)), _PER_LOSS * eta.size)
+        return residual, shares, sum(losses)
 
     def curvature_product(self, features: Array, weights: Array, shares: Array | None, v: Array) -> Array:
         (count, n, r), width = features.shape, math.prod(v.shape[2:])
         flat = np.ascontiguousarray(v).reshape(count, r, width)
-        # Sums of a fixed number of parts, so that the result is the same for any number of threads.
-        parts = _cut(n, -(-n // -(-_PARTS // count)))
+        flops = 4.0 * features.size * width
+        # Sums of a number of parts that depends on the work only: the same result for any number of threads.
+        parts = _cut(n, n if flops < _LITTLE else -(-n // -(-_PARTS // count)))
         out = np.empty(flat.shape, dtype=np.float32)
         others = self._scratch("others", len(parts) - 1, *flat.shape, dtype=np.float32)
 
@@ -383,7 +394,7 @@ class CpuBackend:
                 if not first:
                     total += step
 
-        self._map(add_part, list(itertools.product(range(len(parts)), range(count))))
+        self._map(add_part, list(itertools.product(range(len(parts)), range(count))), flops)
         for other in others:
             out += other
         return out.reshape(v.shape)
@@ -450,7 +461,8 @@ class CpuBackend:
                 solve_lower(factor, part, transpose=transpose)
 
         stack = zip(factors, out.reshape(-1, c, d), strict=True)
-        self._map(solve, [(factor, block[part]) for factor, block in stack for part in parts])
+        flops = float(len(transposed) * d * out.size)
+        self._map(solve, [(factor, block[part]) for factor, block in stack for part in parts], flops)
         return out
 
     def _scratch(self, name: str, *shape: int, dtype: Any = np.float64) -> Array:
@@ -461,9 +473,9 @@ class CpuBackend:
             kept[name] = np.empty(size, dtype=dtype)
         return kept[name][:size].reshape(shape)
 
-    def _map(self, work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
-        """Do all parts, in the threads of the pool; within one of those threads, one part after another."""
-        if len(parts) == 1 or self.threads == 1 or getattr(self._local, "busy", False):
+    def _map(self, work: Callable[[Any], T], parts: Sequence[Any], flops: float = math.inf) -> list[T]:
+        """Do all parts, in the threads of the pool; within one of those threads, or if it is little, one by one."""
+        if len(parts) == 1 or self.threads == 1 or flops < _LITTLE or getattr(self._local, "busy", False):
             return [work(part) for part in parts]
 
         def busy(part: Any) -> T:
