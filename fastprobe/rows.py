@@ -206,7 +206,11 @@ SCHEMA = pa.schema(
             "iterations of an iterative route or optimiser steps of a fold, 0 for a direct route",
         ),
         _f("residual", pa.float64(), "largest of fold_residuals; NaN for neuco"),
-        _f("n_refactorised", pa.int64(), "folds solved again by a direct factorisation"),
+        _f(
+            "n_refactorised",
+            pa.int64(),
+            "folds solved again: by a direct factorisation, or (logistic) alone in float64",
+        ),
         _f("notes", pa.list_(pa.string()), "what fell back, what was mapped, what surprised"),
         _f("repairs", pa.map_(pa.string(), pa.int64()), "what lenient reading mended, and how often"),
         _f("n_missing_labels", pa.int64(), "rows of the label file without a label"),

@@ -74,7 +74,8 @@ def _record(
     columns: dict[str, Any] = {
         f"fold_{name}": tuple(np.where(fitted, values, np.nan).tolist()) for name, values in metrics.items()
     }
-    for note in (notes := list(_notes(status))):
+    alone = int(solution.alone[folds, chosen].sum())
+    for note in (notes := list(_notes(status, alone))):
         _log.warning("%s, %s: %s", work.located.submission.name, work.group.tasks[number].name, note)
     return work.record(
         number,
@@ -86,13 +87,16 @@ def _record(
         alphas=[work.strengths[a] for a in chosen],
         errors=solution.error[folds, chosen],
         iterations=solution.iterations,
+        n_refactorised=alone,
         notes=notes,
         fold_gradient_norms=tuple(gradient.tolist()),
         **columns,
     )
 
 
-def _notes(status: NDArray[np.int8]) -> Iterator[str]:
+def _notes(status: NDArray[np.int8], alone: int) -> Iterator[str]:
+    if alone:
+        yield f"{alone} folds were not brought to the optimum by float32 directions and went on alone, in float64"
     if missed := int((status == LIMIT).sum()):
         yield f"{missed} folds did not converge and have no score"
     if alone := int(((status != LIMIT) & (status != CONVERGED)).sum()):

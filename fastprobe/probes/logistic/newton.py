@@ -56,6 +56,8 @@ class Optimum:
     gradient, error : ndarray, shape (A, F)
         Norm of the gradient; estimated error of the decision values.
     steps : ndarray of int64, shape (A, F)
+    alone : ndarray of bool, shape (A, F)
+        Which were gone on with alone, in float64.
     iterations : int
     """
 
@@ -65,6 +67,7 @@ class Optimum:
     gradient: NDArray[np.float64]
     error: NDArray[np.float64]
     steps: NDArray[np.int64]
+    alone: NDArray[np.bool_]
     iterations: int
 
 
@@ -189,10 +192,14 @@ class _Newton:
             forcing = np.clip(change[:, columns.place] ** 2, _TIGHTEST, _LOOSEST)
             by_weights, by_intercepts, missed, taken = self._direction(columns, metric, active, forcing, exact)
             columns, change[:, columns.place] = self._search(columns, by_weights, by_intercepts, active, missed)
+        lost = np.zeros(self.error.shape, dtype=bool)
         if not self.alone and self.tolerance <= ACCEPTED:
-            for a, f in np.argwhere((self.error > ACCEPTED) | (self.least < _SUSPICIOUS)).tolist():
+            lost = (self.error > ACCEPTED) | (self.least < _SUSPICIOUS)
+            for a, f in np.argwhere(lost).tolist():
                 self._go_on_alone(fold, slice(a, a + 1), slice(f, f + 1))
-        return Optimum(self.weights, self.intercepts, self.eta, self.gradient, self.error, self.steps, self.iterations)
+        return Optimum(
+            self.weights, self.intercepts, self.eta, self.gradient, self.error, self.steps, lost, self.iterations
+        )
 
     def _go_on_alone(self, fold: Array, a: slice, f: slice) -> None:
         """Go on with one strength of one column from where it stopped."""

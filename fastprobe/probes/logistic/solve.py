@@ -32,12 +32,15 @@ class _Ends:
         Estimated error of the decision values, relative to the largest (at least 1); NaN without a fit.
     steps : ndarray of int64, shape (F, A)
         Newton steps.
+    alone : ndarray of bool, shape (F, A)
+        Which float32 directions did not bring to the optimum, so that they were gone on with alone, in float64.
     """
 
     status: NDArray[np.int8]
     gradient: NDArray[np.float64]
     error: NDArray[np.float64]
     steps: NDArray[np.int64]
+    alone: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ def fit(problem: LogisticProblem, alphas: Sequence[float], training: NDArray[np.
             xp, xp.moveaxis(optimum.intercepts, 2, 0) - offset, classes, problem.outputs, axis=2, absent=-np.inf
         )
         iterations += optimum.iterations
-    return Fit(ends.status, ends.gradient, ends.error, ends.steps, weights, intercepts, iterations)
+    return Fit(ends.status, ends.gradient, ends.error, ends.steps, ends.alone, weights, intercepts, iterations)
 
 
 def solve(
@@ -144,12 +147,18 @@ def solve(
         held = xp.where(sets.mask[columns][:, :, None, None], held, 0.0)
         decisions[columns[:, None, None], xp.arange(sets.width)[:, None], strengths] = held
         iterations += stretch.optimum.iterations
-    return Solution(ends.status, ends.gradient, ends.error, ends.steps, sets, decisions, iterations)
+    return Solution(ends.status, ends.gradient, ends.error, ends.steps, ends.alone, sets, decisions, iterations)
 
 
 def _unfitted(shape: tuple[int, int]) -> _Ends:
     nothing = np.full(shape, np.nan)
-    return _Ends(np.full(shape, SINGLE_CLASS, dtype=np.int8), nothing, nothing.copy(), np.zeros(shape, dtype=np.int64))
+    return _Ends(
+        status=np.full(shape, SINGLE_CLASS, dtype=np.int8),
+        gradient=nothing,
+        error=nothing.copy(),
+        steps=np.zeros(shape, dtype=np.int64),
+        alone=np.zeros(shape, dtype=bool),
+    )
 
 
 def _solved(
@@ -175,6 +184,7 @@ def _solved(
             where = np.ix_(stretch.columns, stretch.strengths)
             ends.status[where] = np.where(found.error.T <= ACCEPTED, CONVERGED, LIMIT)
             ends.gradient[where], ends.error[where], ends.steps[where] = found.gradient.T, found.error.T, found.steps.T
+            ends.alone[where] = found.alone.T
             yield classes, stretch
 
 
