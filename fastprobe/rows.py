@@ -209,7 +209,7 @@ SCHEMA = pa.schema(
         _f(
             "n_refactorised",
             pa.int64(),
-            "folds solved again: by a direct factorisation, or (logistic) alone in float64",
+            "folds solved again: by a direct factorisation; alone in float64 (logistic)",
         ),
         _f("notes", pa.list_(pa.string()), "what fell back, what was mapped, what surprised"),
         _f("repairs", pa.map_(pa.string(), pa.int64()), "what lenient reading mended, and how often"),

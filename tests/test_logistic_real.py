@@ -1,8 +1,8 @@
 """Logistic probes of real tasks decide as scikit-learn's: all classification tasks of presto and alphaearth.
 
 Features go to the probe as they were read, with the strength of standardised ones, as in a job; scikit-learn gets
-standardised ones. It starts a thousandth away from the probe that is to be checked, so that it takes a second instead of
-ten, and converges by its own means; a few folds of the widest start from nothing.
+standardised ones. It starts a thousandth away from the probe that is to be checked, so that it takes a second instead
+of ten, and converges by its own means; a few folds of the widest start from nothing.
 """
 
 from __future__ import annotations
