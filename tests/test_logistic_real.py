@@ -2,7 +2,7 @@
 
 Features go to the probe as they were read, with the strength of standardised ones, as in a job; scikit-learn gets
 standardised ones. It starts a thousandth away from the probe that is to be checked, so that it takes a second instead
-of ten, and converges by its own means; a few folds of the widest start from nothing.
+of ten, and converges by its own means; a fold of the widest starts from nothing.
 """
 
 from __future__ import annotations
