@@ -18,6 +18,11 @@ from scipy.special import expit, log_softmax, softmax
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 EPS = float(np.finfo(np.float64).eps)
+SKLEARN_TOLERANCE = 1e-10
+
+
+class SklearnStopped(Exception):
+    """scikit-learn has not converged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +54,10 @@ def refit(x: NDArray, codes: Ints, n_classes: int, alpha: float) -> Probe | None
 
 
 def refit_sklearn(x: NDArray, codes: Ints, n_classes: int, alpha: float, start: Probe | None = None) -> Probe | None:
-    """Fit a probe by scikit-learn, at least to a tolerance of 1e-10, and check that its gradient has vanished.
+    """Fit a probe by scikit-learn, at least to SKLEARN_TOLERANCE, and check that its gradient has vanished.
 
-    It may start near the optimum, which there is only one of.
+    It may start near the optimum, which there is only one of. It searches by values of the objective, so that rounding
+    may stop it before; then SklearnStopped is raised.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -72,7 +78,8 @@ def refit_sklearn(x: NDArray, codes: Ints, n_classes: int, alpha: float, start: 
     found = np.column_stack([model.coef_, model.intercept_])
     features = np.column_stack([x - mean, np.ones(len(x))])
     gradient, size = gradient_and_size(features, own, found, alpha)
-    assert (np.abs(gradient) <= 1e-10 * len(x) + 100 * EPS * size).all()  # the tolerance is one of mean losses
+    if (np.abs(gradient) > SKLEARN_TOLERANCE * len(x) + 100 * EPS * size).any():  # it is one of mean losses
+        raise SklearnStopped(f"at a gradient of {np.abs(gradient).max():.1e}")
     return spread(model.coef_, model.intercept_ - model.coef_ @ mean, known, n_classes)
 
 

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logistic_twin import EPS, Case, Probe, distance, draw, gradient_and_size, log_losses
+from logistic_twin import (
+    EPS,
+    SKLEARN_TOLERANCE,
+    Case,
+    Probe,
+    SklearnStopped,
+    distance,
+    draw,
+    gradient_and_size,
+    log_losses,
+)
 from numpy.typing import NDArray
 
 from fastprobe.backend import get_backend
@@ -118,6 +128,17 @@ cases = given(
 )  # fmt: skip
 
 
+def assert_sklearn(case: Case, fold: int, alpha: float, everywhere: NDArray) -> None:
+    """scikit-learn agrees, as far as it converged: with a gradient g, weights are within |g| / alpha of the optimum."""
+    try:
+        sklearn = case.probe_sklearn(fold, alpha)
+    except SklearnStopped:  # the twin, which needs no values of the objective near the optimum, has the last word
+        return
+    reach = np.linalg.norm(case.x.astype(np.float64) - case.x.mean(axis=0, dtype=np.float64), axis=1).max()
+    gradient = SKLEARN_TOLERANCE * len(case.x) * np.sqrt(case.n_classes * (case.x.shape[1] + 1))
+    assert distance(sklearn.decisions(case.x), everywhere, everywhere) <= ROOM + reach * gradient / alpha
+
+
 def check_random_case(seed, n, d, classes, folds, alphas, backend, **kind) -> None:
     case = draw(seed, n, d, classes, folds, **kind)
     problem = problem_of(case, backend)
@@ -133,8 +154,7 @@ def check_random_case(seed, n, d, classes, folds, alphas, backend, **kind) -> No
             probe, everywhere = probe_of(found, fold, a), wanted.decisions(case.x)
             assert distance(probe.decisions(case.x), everywhere, everywhere) <= ROOM
             assert_weights(case, probe, wanted)
-            sklearn = case.probe_sklearn(fold, alpha)
-            assert distance(sklearn.decisions(case.x), everywhere, everywhere) <= ROOM
+            assert_sklearn(case, fold, alpha, everywhere)
             known = np.isfinite(everywhere[0])[case.codes[held_out]] if classes > 2 else np.ones(len(held_out), bool)
             mine = log_losses(decisions_of(solution, case, fold, a)[known], case.codes[held_out][known])
             theirs = log_losses(everywhere[held_out][known], case.codes[held_out][known])
@@ -149,7 +169,7 @@ def test_random_problems(**drawn) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @cases
 def test_many_random_problems(**drawn) -> None:
     check_random_case(**drawn)
