@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from fastprobe.kernel_spec import KernelSpec
     from fastprobe.protocol import Protocol
     from fastprobe.qscore import q_score
+    from fastprobe.quantization import Quantized, quantize
     from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.results import Scores, TaskScore
     from fastprobe.specs import FoldSpec, ReplaySpec
+    from fastprobe.sweeps.job import sweep
+    from fastprobe.sweeps.table import Sweep
     from fastprobe.tasks import Benchmark, Task
 
 _HOME = {
@@ -40,18 +43,22 @@ _HOME = {
     "Leaderboard": "ranking",
     "LinearProbe": "compat.neuco.probe",
     "Protocol": "protocol",
+    "Quantized": "quantization",
     "ReplaySpec": "specs",
     "Scores": "results",
     "Submission": "embeddings",
+    "Sweep": "sweeps.table",
     "Task": "tasks",
     "TaskScore": "results",
     "compare_protocols": "agreement",
     "leaderboard": "ranking",
     "load_probe": "compat.neuco.probe",
     "q_score": "qscore",
+    "quantize": "quantization",
     "score": "engine",
     "score_arrays": "engine",
     "score_protocols": "engine",
+    "sweep": "sweeps.job",
 }
 
 __all__ = [
@@ -66,9 +73,11 @@ __all__ = [
     "Leaderboard",
     "LinearProbe",
     "Protocol",
+    "Quantized",
     "ReplaySpec",
     "Scores",
     "Submission",
+    "Sweep",
     "Task",
     "TaskScore",
     "__version__",
@@ -76,9 +85,11 @@ __all__ = [
     "leaderboard",
     "load_probe",
     "q_score",
+    "quantize",
     "score",
     "score_arrays",
     "score_protocols",
+    "sweep",
 ]
 
 

@@ -7,6 +7,9 @@ raised where data enters (readers, options, protocol files), so that the floors 
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 __all__ = ["DeviceError", "FastprobeError", "InputError"]
 
 
@@ -43,6 +46,11 @@ class InputError(FastprobeError):
     def __init__(self, where: str, *, found: str, expected: str, fix: str) -> None:
         self.where, self.found, self.expected, self.fix = where, found, expected, fix
         super().__init__(f"{where}: found {found}; expected {expected}. To fix: {fix}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is rebuilt from its arguments by position, which here would be the message alone.
+        again = partial(type(self), self.where, found=self.found, expected=self.expected, fix=self.fix)
+        return again, (), self.__dict__
 
 
 class DeviceError(InputError):

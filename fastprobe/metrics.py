@@ -16,7 +16,7 @@ from fastprobe.backend.base import Array, Backend, RowSets
 from fastprobe.results import FoldStats
 from fastprobe.tasks import Kind
 
-__all__ = ["CONSTANT", "decision_statistics", "fold_scores", "fold_statistics", "probability_metrics"]
+__all__ = ["CONSTANT", "decision_statistics", "fold_scores", "fold_statistics", "log_losses", "probability_metrics"]
 
 CONSTANT = {"regression": "held-out labels are constant", "classification": "held-out labels are of one class"}
 """Why a fold has no score: its held-out labels say nothing."""
@@ -136,17 +136,44 @@ def probability_metrics(
         values = xp.where(mask[:, :, None] & finite[:, None, None], values, 0.0)
         positive = truth[:, :, None] == (xp.arange(columns) if columns > 1 else 1)
         if logistic:
-            if columns == 1:
-                losses = _sigmoid_losses(xp, values, positive)[:, :, 0]
-            else:
-                losses, values = _softmax_losses(xp, values, positive)
-            found[2, chunk] = xp.where(mask, losses, 0.0).sum(axis=1) / mask.sum(axis=1)
+            found[2, chunk] = xp.where(mask, log_losses(xp, values, truth), 0.0).sum(axis=1) / mask.sum(axis=1)
+            values = _softmax(xp, values) if columns > 1 else values
         areas, precisions = _rank_metrics(xp, values, positive, mask)
         found[0, chunk], found[1, chunk] = areas.mean(axis=1), precisions.mean(axis=1)
         found[:, chunk] = xp.where(finite, found[:, chunk], xp.nan)
 
     backend.for_chunks(work, len(sets), 16 * 8 * sets.width * columns)
     return dict(zip(names, backend.to_numpy(found), strict=True))
+
+
+def log_losses(xp: Any, decisions: Array, codes: Array) -> Array:
+    """Log losses of decision values of which sigmoid or softmax makes probabilities, in nats.
+
+    Parameters
+    ----------
+    xp : module
+        Array namespace of the arrays.
+    decisions : array, shape (K, m, ..., columns)
+        One column for two classes, M columns for M > 2. Minus infinity for a class that a probe does not know.
+    codes : array, shape (K, m)
+        Class numbers.
+
+    Returns
+    -------
+    array, shape (K, m, ...)
+        ``log(1 + exp(-margin))`` for two classes, ``log(sum(exp(decisions))) - decisions[code]`` for more; a loss far
+        below the rounding of 1 keeps its digits. Infinite for a class that the probe does not know.
+    """
+    columns = decisions.shape[-1]
+    of_row = codes.reshape(codes.shape + (1,) * (decisions.ndim - codes.ndim))
+    if columns == 1:
+        margin = xp.where(of_row > 0, decisions, -decisions)[..., 0]
+        return xp.maximum(-margin, 0.0) + xp.log1p(xp.exp(-xp.abs(margin)))
+    # The largest term of the sum is 1 and stays out of it.
+    largest = xp.arange(columns) == decisions.argmax(axis=-1)[..., None]
+    below = decisions - decisions.max(axis=-1)[..., None]
+    others = xp.where(largest, 0.0, xp.exp(below)).sum(axis=-1)
+    return xp.log1p(others) - xp.where(of_row == xp.arange(columns), below, 0.0).sum(axis=-1)
 
 
 def _together(backend: Backend, *arrays: Array) -> list[tuple[Any, ...]]:
@@ -169,22 +196,10 @@ def _many_classes(backend: Backend, sets: RowSets, truth: Array, decisions: Arra
     return FoldStats(tuple(sets.sizes.tolist()), confusion=tuple(map(tuple, counts)))
 
 
-def _sigmoid_losses(xp: Any, values: Array, positive: Array) -> Array:
-    """Log losses of the decision values of two classes: ``log(1 + exp(-margin))``, of any shape."""
-    margin = xp.where(positive, values, -values)
-    return xp.maximum(-margin, 0.0) + xp.log1p(xp.exp(-abs(margin)))
-
-
-def _softmax_losses(xp: Any, values: Array, positive: Array) -> tuple[Array, Array]:
-    """Log losses (k, m) and probabilities (k, m, M) of the decision values of M classes.
-
-    The largest term of the sum of exponentials is 1 and stays out of it: a loss far below the rounding of 1 is kept.
-    """
-    largest = xp.arange(values.shape[2]) == values.argmax(axis=2)[:, :, None]
-    below = values - values.max(axis=2)[:, :, None]
-    weights = xp.exp(below)
-    losses = xp.log1p(xp.where(largest, 0.0, weights).sum(axis=2)) - xp.where(positive, below, 0.0).sum(axis=2)
-    return losses, weights / weights.sum(axis=2)[:, :, None]
+def _softmax(xp: Any, values: Array) -> Array:
+    """Probabilities of the decision values of M classes, both (k, m, M)."""
+    weights = xp.exp(values - values.max(axis=2)[:, :, None])
+    return weights / weights.sum(axis=2)[:, :, None]
 
 
 def _rank_metrics(xp: Any, values: Array, positive: Array, mask: Array) -> tuple[Array, Array]:

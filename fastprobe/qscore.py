@@ -8,8 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["QScore", "q_score"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["QScore", "QScores", "q_score", "q_scores"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,40 @@ def q_score(fold_scores: Sequence[float | None], *, eps: float = 0.02, max_faile
         reason = f"{n_failed} of {len(fold_scores)} folds failed, more than {max_failed:.0%}"
         return QScore(mean, std, None, n_failed, reason)
     return QScore(mean, std, 100.0 * eps * mean / (std + eps), n_failed)
+
+
+@dataclass(frozen=True, eq=False)
+class QScores:
+    """Summaries of many rows of fold scores, as :class:`QScore` has them; NaN where that has None.
+
+    Attributes
+    ----------
+    mean, std, q : ndarray of float64, shape (R,)
+    n_failed : ndarray of int64, shape (R,)
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    q: NDArray[np.float64]
+    n_failed: NDArray[np.int64]
+
+
+def q_scores(fold_scores: NDArray[np.float64], *, eps: float = 0.02, max_failed: float = 0.3) -> QScores:
+    """Summarise many rows of fold scores at once; see :func:`q_score`.
+
+    Parameters
+    ----------
+    fold_scores : ndarray, shape (R, K)
+        NaN marks a fold without a score.
+    eps, max_failed : float
+    """
+    import numpy as np
+
+    there = ~np.isnan(fold_scores)
+    count = there.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, fold_scores, 0.0).sum(axis=1) / count
+        std = np.sqrt((np.where(there, fold_scores - mean[:, None], 0.0) ** 2).sum(axis=1) / count)
+    n_failed = fold_scores.shape[1] - count
+    q = np.where(n_failed > max_failed * fold_scores.shape[1], np.nan, 100.0 * eps * mean / (std + eps))
+    return QScores(mean, std, q, n_failed)

@@ -24,7 +24,7 @@ from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark
 from fastprobe.units import Located, Scorer, locate
 
-__all__ = ["Progress", "Run"]
+__all__ = ["Progress", "Run", "restrict"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (submission, units done, units in all) whenever a unit is finished: a sample group of a submission for
@@ -143,7 +143,7 @@ class Run:
         rows_of, beside = locate(self._benchmark, job.submission), job.digest is not None
         if not (rows_of[self._needed] < 0).any():
             return Located(job.submission, self._benchmark, rows_of, {}, beside)
-        known, dropped = _restrict(self._benchmark, job.submission, self._lenient)
+        known, dropped = restrict(self._benchmark, job.submission, lenient=self._lenient)
         return Located(job.submission, known, rows_of, dropped, beside)
 
     def _report(self, job: _Job, done: int) -> None:
@@ -170,8 +170,14 @@ def _require_place(submission: Submission, backend: Backend, on_host: Sequence[s
     )
 
 
-def _restrict(benchmark: Benchmark, submission: Submission, lenient: bool) -> tuple[Benchmark, dict[str, int]]:
-    """Drop the labelled samples that a submission lacks, counted by task; refuse to if strict."""
+def restrict(benchmark: Benchmark, submission: Submission, *, lenient: bool) -> tuple[Benchmark, dict[str, int]]:
+    """Drop the labelled samples that a submission lacks, counted by task.
+
+    Raises
+    ------
+    InputError
+        If it lacks some and this is not `lenient`, or a task would be left with fewer than two.
+    """
     present = set(submission.ids.tolist())
     tasks, dropped = [], {}
     for task in benchmark.tasks:

@@ -124,6 +124,13 @@ class Task:
         return _task(name, KINDS[kind], kept, labels[present], n_missing, (), where, lambda row: f"labelled row {row}")
 
     @property
+    def metric(self) -> str:
+        """Metric of a fold that Q is made of: ``r2``, ``f1``, or ``macro_f1`` of more than two classes."""
+        if self.kind == "regression":
+            return "r2"
+        return "f1" if self.n_classes <= 2 else "macro_f1"
+
+    @property
     def n_classes(self) -> int:
         """Number M of classes, 2 or more; 0 for regression."""
         return len(self.classes) if self.classes is not None else 0

@@ -65,11 +65,22 @@ def decisions_of(solution: Solution, case: Case, fold: int, a: int) -> NDArray:
     return solution.decisions[fold, : len(case.held_out[fold]), a]
 
 
-def assert_solved(case: Case, alphas: list[float], solution: Solution, room: float = ROOM) -> None:
+Refits = dict[tuple[int, float], Probe | None]
+
+
+def refits_of(case: Case, alphas: list[float]) -> Refits:
+    """Refit every fold at every strength by the twin."""
+    return {(fold, alpha): case.probe(fold, alpha) for fold in range(len(case.held_out)) for alpha in alphas}
+
+
+def assert_solved(
+    case: Case, alphas: list[float], solution: Solution, room: float = ROOM, refits: Refits | None = None
+) -> None:
     """All columns are those of the twin."""
+    refits = refits or refits_of(case, alphas)
     for fold in range(len(case.held_out)):
         for a, alpha in enumerate(alphas):
-            probe = case.probe(fold, alpha)
+            probe = refits[fold, alpha]
             if probe is None:
                 assert solution.status[fold, a] == SINGLE_CLASS
                 assert np.isnan(solution.gradient[fold, a])
@@ -143,14 +154,15 @@ def check_random_case(seed, n, d, classes, folds, alphas, backend, **kind) -> No
     case = draw(seed, n, d, classes, folds, **kind)
     problem = problem_of(case, backend)
     solution, found = solve(problem, case.held_out, alphas), fit(problem, alphas, case.masks)
-    assert_solved(case, alphas, solution)
+    refits = refits_of(case, alphas)
+    assert_solved(case, alphas, solution, refits=refits)
     assert np.array_equal(found.status, solution.status)
     for fold, held_out in enumerate(case.held_out):
         for a, alpha in enumerate(alphas):
             if found.status[fold, a] == SINGLE_CLASS:
                 continue
             assert_gradient(case, fold, alpha, found, a)
-            wanted = case.probe(fold, alpha)
+            wanted = refits[fold, alpha]
             probe, everywhere = probe_of(found, fold, a), wanted.decisions(case.x)
             assert distance(probe.decisions(case.x), everywhere, everywhere) <= ROOM
             assert_weights(case, probe, wanted)

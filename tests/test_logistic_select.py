@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from logistic_twin import Case, Probe, draw, log_losses, probabilities, refit, refit_sklearn
+from logistic_twin import EPS, Case, Probe, draw, log_losses, probabilities, refit, refit_sklearn
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, log_loss
 
 import fastprobe
-from fastprobe import FoldSpec, Protocol
+from fastprobe import FoldSpec, Protocol, metrics
 from fastprobe.backend import get_backend
 from fastprobe.backend.array import ArrayBackend
 from fastprobe.backend.base import Backend
@@ -92,6 +92,27 @@ def test_choice_equals_nested_refits(classes: int, scheme: str, folds: int, back
     assert ((wanted <= best + 2 * room).sum(axis=1) == 1).all()  # or the choice would be a matter of rounding
     assert np.array_equal(chosen, wanted.argmin(axis=1))
     assert ((chosen > 0) & (chosen < len(GRID) - 1)).any()
+
+
+@pytest.mark.parametrize(("classes", "unknown"), [(2, False), (3, False), (4, True)])
+def test_losses_of_every_strength(classes: int, unknown: bool) -> None:
+    """Of all sets, slots and strengths at once; infinite for the class of a row that the probe does not know."""
+    rng = np.random.default_rng(22)
+    decisions = rng.choice([0.1, 1.0, 30.0], (2, 9, 5, 1)) * rng.standard_normal(
+        (2, 9, 5, 1 if classes == 2 else classes)
+    )
+    codes = rng.integers(0, classes, (2, 9))
+    if unknown:
+        decisions[..., 1] = -np.inf
+    found = metrics.log_losses(np, decisions, codes.astype(np.float64))
+    assert found.shape == (2, 9, 5)
+    assert np.array_equal(np.isinf(found), np.broadcast_to(unknown & (codes == 1)[..., None], found.shape))
+    for k, a in np.ndindex(2, 5):
+        wanted = log_losses(decisions[k, :, a], codes[k])
+        known = np.isfinite(wanted)
+        assert np.array_equal(found[k, ~known, a], wanted[~known])
+        largest = 1.0 + np.abs(decisions[np.isfinite(decisions)]).max()
+        assert np.abs(found[k, known, a] - wanted[known]).max() <= 4 * EPS * largest  # differences, and a logarithm
 
 
 def test_rows_of_a_class_that_did_not_train_do_not_choose() -> None:

@@ -281,6 +281,38 @@ class ArrayBackend:
     def eigh(self, a: Array) -> tuple[Array, Array]:
         return self.xp.linalg.eigh(a)
 
+    def update_gram(self, total: Array, rows: Array, sign: float) -> None:
+        total += self.xp.matmul((sign * rows).swapaxes(1, 2), rows)
+
+    def symmetric_product(self, lower: Array, rows: Array) -> Array:
+        xp = self.xp
+        # The rows are turned instead of the matrices: namespaces copy what they cannot multiply as it lies.
+        above = xp.matmul(xp.tril(lower, -1), rows.swapaxes(1, 2)).swapaxes(1, 2)
+        return xp.matmul(rows, xp.tril(lower)) + above
+
+    def prefix_scan(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        xp, sse = self.xp, self.xp.zeros((*mean.shape, features.shape[2]))
+
+        def add(predictions: Array, labels: Array, inside: Array) -> None:
+            nonlocal sse
+            errors = xp.where(inside, predictions - labels, 0.0)
+            sse += (errors * errors).sum(axis=1)
+
+        self._each_prefix(add, features, z, mean, y, sizes)
+        return sse
+
+    def prefix_confusion(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        xp, counts = self.xp, self.xp.zeros((*mean.shape, 3, features.shape[2]), dtype=self.xp.int32)
+
+        def add(predictions: Array, labels: Array, inside: Array) -> None:
+            nonlocal counts
+            guess, truth = inside & (predictions > 0), inside & (labels > 0)
+            cells = guess & truth, guess & ~truth, ~guess & truth
+            counts += xp.stack([cell.sum(axis=1, dtype=xp.int32) for cell in cells], axis=2)
+
+        self._each_prefix(add, features, z, mean, y, sizes)
+        return counts
+
     def block_press(
         self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
     ) -> tuple[Array, Array, Array]:
@@ -405,6 +437,30 @@ class ArrayBackend:
 
         self.for_chunks(work, count, 4 * m * (width + 2 + 2 * epochs))
         return out
+
+    def _each_prefix(
+        self,
+        add: Callable[[Array, Array, Array], None],
+        features: Array,
+        z: Array,
+        mean: Array,
+        y: Array,
+        sizes: NDArray[np.int64],
+    ) -> None:
+        """Call `add` on block after block of rows, with what all numbers of leading features predict for them.
+
+        Predictions (k, rows, t, d), labels (k, rows, t, 1), and a mask (k, rows, 1, 1) of what is no padding.
+        """
+        xp, (count, m, d), tasks = self.xp, features.shape, y.shape[2]
+        coefficients, start = z.swapaxes(1, 2)[:, None], mean[:, None, :, None]
+        inside = xp.arange(m) < self.asarray(sizes)[:, None]
+
+        def work(part: slice) -> None:
+            predictions = xp.cumsum(features[:, part, None] * coefficients, axis=3)
+            predictions += start
+            add(predictions, y[:, part, :, None], inside[:, part, None, None])
+
+        self.for_chunks(work, m, 3 * 8 * count * tasks * d)
 
     def _by_rows(self, design: Design, work: Callable[[slice], Array], columns: int) -> Array:
         """Fill an array (n, columns) block by block of the rows of a design."""

@@ -217,7 +217,33 @@ class Backend(Protocol):
         """``(L L')^-1`` of one factor, which it overwrites where that saves a copy."""
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
-        """Eigenvalues (ascending) and eigenvectors of one symmetric matrix, of which the lower triangle is read."""
+        """Eigenvalues (ascending) and eigenvectors of one symmetric matrix, of which the lower triangle is read.
+
+        Eigenvectors are the columns of a (d, d) array. LinAlgError if the computation does not converge.
+        """
+
+    def update_gram(self, total: Array, rows: Array, sign: float) -> None:
+        """``total[k] += sign rows[k]' rows[k]`` in place, for contiguous total of shape (k, d, d), rows (k, m, d).
+
+        Only the lower triangles are meaningful. Rows of zeros, such as padded slots, change nothing.
+        """
+
+    def symmetric_product(self, lower: Array, rows: Array) -> Array:
+        """``rows[k] S[k]``, shape (k, c, d), for symmetric S (k, d, d), of which the lower triangles are read."""
+
+    def prefix_scan(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        """Squared errors (k, t, d) of ``mean + sum(features[:, :, j] z[:, j], j < s)`` for s = 1 to d.
+
+        For features (k, m, d), z (k, d, t), mean (k, t) and labels y (k, m, t), of which each of the k folds has
+        ``sizes[k]`` rows, and anything in the slots beyond; see :func:`fastprobe.kernels.reference.prefix_scan`.
+        """
+
+    def prefix_confusion(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        """True positives, false positives and false negatives of the same predictions, (k, t, 3, d) of int32.
+
+        A prediction is positive above 0, and so is a label; see
+        :func:`fastprobe.kernels.reference.prefix_confusion`.
+        """
 
     def logistic_step(
         self, eta: Array, y: Array, training: Array, task: Array, fold: Array

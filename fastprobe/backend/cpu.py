@@ -19,11 +19,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, lapack
+from scipy.linalg import lapack
 from threadpoolctl import ThreadpoolController
 
 from fastprobe.backend.base import Array, Design, RowSets, relative_error
-from fastprobe.backend.lapack import cholesky_lower, gram_lower, inverse_lower, product_lower, solve_lower
+from fastprobe.backend.lapack import (
+    cholesky_lower,
+    eigh_lower,
+    gram_lower,
+    inverse_lower,
+    product_lower,
+    solve_lower,
+    symmetric_product,
+)
 from fastprobe.backend.rates import CPU, Rates
 from fastprobe.kernels import cpu
 
@@ -37,6 +45,7 @@ _WIDE = 6  # columns per set from which a matrix product per set beats reading e
 _PARTS = 8  # into which rows are cut where every part has a sum of its own
 _LITTLE = 2e7  # floating point operations that are done sooner than a thread begins with them
 _PER_LOSS = 60.0  # of those in a loss and its derivatives
+_PER_PREFIX = 5.0  # of those in a prediction by some of the features and its part of a score
 _LARGE = 1500  # size of a single matrix from which the BLAS's own threads pay
 
 T = TypeVar("T")
@@ -330,8 +339,37 @@ class CpuBackend:
         return lower
 
     def eigh(self, a: Array) -> tuple[Array, Array]:
+        vectors = np.array(a, dtype=np.float64, order="C")
         with self._wide(len(a)):
-            return eigh(a, driver="evd", check_finite=False)
+            values = eigh_lower(vectors)
+        return values, vectors.T
+
+    def update_gram(self, total: Array, rows: Array, sign: float) -> None:
+        def update(item: tuple[Array, Array]) -> None:
+            gram_lower(item[1], item[0], alpha=sign)
+
+        flops = 1.0 * rows.size * rows.shape[2]
+        self._map(update, list(zip(total, np.ascontiguousarray(rows), strict=True)), flops)
+
+    def symmetric_product(self, lower: Array, rows: Array) -> Array:
+        lower, rows = np.ascontiguousarray(lower), np.ascontiguousarray(rows)
+        out = np.empty(rows.shape)
+
+        def product(k: int) -> None:
+            symmetric_product(lower[k], rows[k], out[k])
+
+        self._map(product, range(len(out)), 2.0 * rows.size * rows.shape[2])
+        return out
+
+    def prefix_scan(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        sse = np.empty((*mean.shape, features.shape[2]))
+        self._by_fold(cpu.prefix_scan, (features, z, mean, y, sizes), sse)
+        return sse
+
+    def prefix_confusion(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        counts = np.empty((*mean.shape, 3, features.shape[2]), dtype=np.int32)
+        self._by_fold(cpu.prefix_confusion, (features, z, mean, y, sizes), counts)
+        return counts
 
     def logistic_step(
         self, eta: Array, y: Array, training: Array, task: Array, fold: Array
@@ -464,6 +502,12 @@ class CpuBackend:
         flops = float(len(transposed) * d * out.size)
         self._map(solve, [(factor, block[part]) for factor, block in stack for part in parts], flops)
         return out
+
+    def _by_fold(self, kernel: Callable[..., None], problem: tuple[Array, ...], out: Array) -> None:
+        """Run a kernel of the sweep fold by fold."""
+        problem = tuple(map(np.ascontiguousarray, problem))
+        flops = _PER_PREFIX * problem[0].size * out.shape[1]
+        self._map(lambda k: kernel(*problem, out, k, k + 1), range(len(out)), flops)
 
     def _scratch(self, name: str, *shape: int, dtype: Any = np.float64) -> Array:
         """Memory of this thread, under a name, used again: touching fresh memory costs as much as the work on it."""

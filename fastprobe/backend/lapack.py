@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cython_blas, cython_lapack
 
-__all__ = ["cholesky_lower", "gram_lower", "inverse_lower", "product_lower", "solve_lower"]
+__all__ = [
+    "cholesky_lower",
+    "eigh_lower",
+    "gram_lower",
+    "inverse_lower",
+    "product_lower",
+    "solve_lower",
+    "symmetric_product",
+]
 
 Floats = NDArray[np.float64]
 
@@ -30,10 +38,12 @@ def _function(module: Any, name: str, n_args: int) -> Any:
 
 _dsyrk = _function(cython_blas, "dsyrk", 10)
 _dtrsm = _function(cython_blas, "dtrsm", 11)
+_dsymm = _function(cython_blas, "dsymm", 12)
 _dpotrf = _function(cython_lapack, "dpotrf", 5)
 _dpotri = _function(cython_lapack, "dpotri", 5)
+_dsyevd = _function(cython_lapack, "dsyevd", 11)
 
-_UPPER, _LEFT, _TRANSPOSED, _PLAIN = (ctypes.c_char_p(c) for c in (b"U", b"L", b"T", b"N"))
+_UPPER, _LEFT, _TRANSPOSED, _PLAIN, _VECTORS = (ctypes.c_char_p(c) for c in (b"U", b"L", b"T", b"N", b"V"))
 
 
 def _int(value: int) -> Any:
@@ -80,3 +90,29 @@ def solve_lower(lower: Floats, rows: Floats, *, transpose: bool = False) -> None
     c, d = rows.shape
     side = _PLAIN if transpose else _TRANSPOSED
     _dtrsm(_LEFT, _UPPER, side, _PLAIN, _int(d), _int(c), _float(1.0), _data(lower), _int(d), _data(rows), _int(d))
+
+
+def symmetric_product(lower: Floats, rows: Floats, out: Floats) -> None:
+    """Write ``rows S`` into `out`, both (c, d), for a symmetric S (d, d) of which the lower triangle is read."""
+    c, d = rows.shape
+    _dsymm(
+        _LEFT, _UPPER, _int(d), _int(c), _float(1.0), _data(lower), _int(d), _data(rows), _int(d), _float(0.0),
+        _data(out), _int(d),
+    )  # fmt: skip
+
+
+def eigh_lower(a: Floats) -> Floats:
+    """Replace a symmetric matrix (d, d), of which the lower triangle is read, by its eigenvectors, as rows.
+
+    Returns the eigenvalues (d,), in ascending order. LinAlgError if the algorithm does not converge.
+    """
+    d, info = len(a), ctypes.c_int(0)
+    values = np.empty(d)
+    work, whole = np.empty(1 + 6 * d + 2 * d * d), np.empty(3 + 5 * d, dtype=np.int32)  # what dsyevd needs for vectors
+    _dsyevd(
+        _VECTORS, _UPPER, _int(d), _data(a), _int(d), _data(values), _data(work), _int(work.size),
+        ctypes.c_void_p(whole.ctypes.data), _int(whole.size), ctypes.byref(info),
+    )  # fmt: skip
+    if info.value:
+        raise np.linalg.LinAlgError(f"dsyevd did not converge for a matrix of {d} rows (info {info.value})")
+    return values

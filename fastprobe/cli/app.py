@@ -19,6 +19,7 @@ from fastprobe.cli.failure import GuardedGroup
 from fastprobe.cli.leaderboard import leaderboard
 from fastprobe.cli.neuco import neuco
 from fastprobe.cli.score import score
+from fastprobe.cli.sweep import sweep
 
 __all__ = ["app", "main"]
 
@@ -52,7 +53,7 @@ def fastprobe(
         raise typer.Exit(2)
 
 
-for command in (demo, score, leaderboard, neuco, check, doctor):
+for command in (demo, score, leaderboard, sweep, neuco, check, doctor):
     app.command()(command)
 
 

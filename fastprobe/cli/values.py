@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastprobe.errors import InputError
 
@@ -14,6 +15,7 @@ __all__ = [
     "Device",
     "Format",
     "Kernel",
+    "PcaRows",
     "Rank",
     "ReportFormat",
     "Route",
@@ -21,8 +23,12 @@ __all__ = [
     "a_strength",
     "a_whole_number",
     "as_options",
+    "each_of",
     "names",
     "one_of",
+    "sizes_of",
+    "strengths_of",
+    "words_of",
 ]
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -60,6 +66,13 @@ class Kernel(StrEnum):
 
     RBF = "rbf"
     POLYNOMIAL = "polynomial"
+
+
+class PcaRows(StrEnum):
+    """Rows whose principal components a sweep takes."""
+
+    TRAIN = "train"
+    ALL = "all"
 
 
 class Rank(StrEnum):
@@ -155,6 +168,52 @@ def names(text: str) -> list[str]:
     return found
 
 
+def words_of(option: str, example: str) -> Callable[[str], list[str]]:
+    """Return the parser of a list of words with commas between them; they are checked where they are used."""
+
+    def parse(text: str) -> list[str]:
+        found = [word.strip() for word in text.split(",")]
+        if "" in found:
+            raise _not(option, text, "words with commas between them", example)
+        return found
+
+    return parse
+
+
+def each_of(option: str, number: type[int] | type[float], example: str) -> Callable[[str], list[Any]]:
+    """Return the parser of a list of numbers; their range is checked where it is used."""
+    expected = "whole numbers" if number is int else "numbers"
+
+    def parse(text: str) -> list[Any]:
+        try:
+            return [number(part) for part in text.split(",")]
+        except ValueError:
+            raise _not(option, text, f"{expected} with commas between them", example) from None
+
+    return parse
+
+
+def sizes_of(text: str) -> list[Any] | str:
+    """Parse ``--sizes``."""
+    return text if text == "all" else each_of("--sizes", int, "8,64,512, or --sizes all")(text)
+
+
+def strengths_of(text: str) -> list[Any]:
+    """Parse ``--alphas``: ``LO:HI:N`` for N strengths, evenly on a logarithmic scale with both ends, or a list."""
+    if ":" not in text:
+        return each_of("--alphas", float, "1,10,100")(text)
+    lo, hi, count = 0.0, 0.0, 0
+    try:
+        first, last, number = text.split(":")
+        lo, hi, count = float(first), float(last), int(number)
+    except ValueError:
+        pass
+    if not (0 < lo < hi < math.inf and 2 <= count <= 1000):
+        raise _not("--alphas", text, "LO:HI:N with 0 < LO < HI and N from 2 to 1000, or a list", "0.01:1e6:9")
+    step = math.log10(hi / lo) / (count - 1)
+    return [lo, *(lo * 10.0 ** (i * step) for i in range(1, count - 1)), hi]
+
+
 @contextmanager
 def as_options(option_of: Mapping[str, str]) -> Iterator[None]:
     """Let errors about some places of the library name the options that these come from."""
@@ -168,5 +227,5 @@ def as_options(option_of: Mapping[str, str]) -> Iterator[None]:
         raise InputError(option, found=error.found, expected=error.expected, fix=fix) from None
 
 
-def _not(option: str, text: str, expected: str, example: float) -> InputError:
+def _not(option: str, text: str, expected: str, example: float | str) -> InputError:
     return InputError(option, found=repr(text), expected=expected, fix=f"write for example {option} {example}")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-__all__ = ["InnerPlan", "last_least", "plan_inner"]
+__all__ = ["InnerPlan", "last_least", "plan_inner", "plan_within"]
 
 Ints = NDArray[np.int64]
 
@@ -65,13 +65,25 @@ def plan_inner(held_out: Sequence[Ints], n: int, inner_folds: int, seed: int, gr
     validated = {fold for fold, _, rows in validate if len(rows)}
     if len(validated) == len(held_out) and max(map(len, unions)) <= n / 2:
         return InnerPlan(unions, validate)
+    trained = [np.setdiff1d(np.arange(n), held) for held in held_out]
+    return plan_within(trained, n, inner_folds, seed, groups)
+
+
+def plan_within(trained: Sequence[Ints], n: int, inner_folds: int, seed: int, groups: Ints | None = None) -> InnerPlan:
+    """Cut the training rows of every fold into validation blocks of their own; parameters as in :func:`plan_inner`.
+
+    Parameters
+    ----------
+    trained : sequence of ndarray of int64, length K
+        Rows that train each fold, ascending; all others are left out.
+    """
     left_out: list[Ints] = []
-    validate = []
-    for fold, held in enumerate(held_out):
-        train = np.setdiff1d(np.arange(n), held)
+    validate: list[tuple[int, int, Ints]] = []
+    for fold, train in enumerate(trained):
+        rest = np.setdiff1d(np.arange(n), train)
         for block in _blocks(train, inner_folds, seed, groups):
             validate.append((fold, len(left_out), block))
-            left_out.append(np.union1d(held, block))
+            left_out.append(np.union1d(rest, block))
     return InnerPlan(left_out, validate)
 
 

@@ -157,7 +157,7 @@ class GroupWork:
             submission=self.located.submission.name,
             task=task.name,
             kind=task.kind,
-            metric=metric or _metric(task),
+            metric=metric or task.metric,
             n_samples=len(self.rows),
             n_features=self.x.shape[1],
             n_folds=len(folds),
@@ -206,9 +206,3 @@ def _undefined(task: Task, scores: NDArray[np.float64], folds: Folds) -> Iterato
             yield "training labels are of one class"
         else:
             yield None
-
-
-def _metric(task: Task) -> str:
-    if task.kind == "regression":
-        return "r2"
-    return "f1" if task.n_classes <= 2 else "macro_f1"

@@ -7,7 +7,7 @@ the route *mixed* and the logistic probes ask for in float32, which goes to CuPy
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -213,6 +213,19 @@ class CudaBackend(ArrayBackend):
             raise np.linalg.LinAlgError(f"syevd did not converge for a matrix of {len(a)} rows (info {int(info)})")
         return values, vectors
 
+    def update_gram(self, total: Array, rows: Array, sign: float) -> None:
+        self._dense.update_gram(self.xp.ascontiguousarray(rows), total, sign)
+
+    def prefix_scan(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        sse = self.xp.empty((*mean.shape, features.shape[2]))
+        self._prefixes(kernels.prefix_scan, (features, z, mean, y), sizes, sse)
+        return sse
+
+    def prefix_confusion(self, features: Array, z: Array, mean: Array, y: Array, sizes: NDArray[np.int64]) -> Array:
+        counts = self.xp.empty((*mean.shape, 3, features.shape[2]), dtype=self.xp.int32)
+        self._prefixes(kernels.prefix_confusion, (features, z, mean, y), sizes, counts)
+        return counts
+
     def block_press(
         self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
     ) -> tuple[Array, Array, Array]:
@@ -273,6 +286,12 @@ class CudaBackend(ArrayBackend):
         weights = self.xp.ascontiguousarray(weights)
         kernels.predict_linear(self._launch, x, self.asarray(rows), weights, out)
         return out
+
+    def _prefixes(
+        self, launcher: Callable[..., None], problem: tuple[Array, ...], sizes: NDArray[np.int64], out: Array
+    ) -> None:
+        held = map(self.xp.ascontiguousarray, problem)
+        launcher(self._launch, *held, self.asarray(sizes), out, empty=self._empty)
 
     def _factorise(self, blocks: Array, target: Array) -> tuple[Array, Array, Array]:
         """Solve the blocks that are too large for the shared memory of a multiprocessor."""

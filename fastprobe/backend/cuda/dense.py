@@ -101,6 +101,14 @@ class Dense:
         b, d = rows.shape
         self._libraries.syrk("U", "N", d, b, 1.0, rows, d, 1.0, out, d)
 
+    def update_gram(self, rows: Array, out: Array, sign: float) -> None:
+        """Add ``sign rows' rows`` to each matrix of a stack: contiguous rows (k, m, d), out (k, d, d).
+
+        Both triangles are written: a product of stacks does twice the work of ``syrk``, but all matrices at once.
+        """
+        m, d = rows.shape[-2:]
+        self._libraries.gemm_batched("N", "T", d, d, m, sign, rows, d, rows, d, 1.0, out, d)
+
     def subtract_outer(self, rows: Array, out: Array) -> None:
         """Subtract ``rows rows'`` from each matrix of a stack: contiguous rows (k, m, r), out (k, m, m)."""
         m, r = rows.shape[-2:]

@@ -1,9 +1,9 @@
 """Logistic probes along a path of strengths, for many sets of training rows.
 
-Strengths go from the largest to the smallest. At the first, the probe of all rows is found. It is close to the probes
-of all folds: they start there, in the metric of its Hessian. From strength to strength every probe then goes on as it
-went before. Where only some columns of a path are wanted, and on a device that solves several strengths as fast as one,
-each strength begins with the probe of all rows.
+Strengths go from the largest to the smallest. At the first, the probe of all rows that train any column is found. It is
+close to the probes of all folds: they start there, in the metric of its Hessian. From strength to strength every probe
+then goes on as it went before. Where only some columns of a path are wanted, and on a device that solves several
+strengths as fast as one, each strength begins with the probe of all rows.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Whole:
     ----------
     problem : LogisticProblem
     training : ndarray of bool, shape (n, F)
-        A row that trains no column is of a class that none of them knows, and not of these.
+        A row that trains no column has no part in this probe either: it may be of a class that none of them knows.
     """
 
     def __init__(self, problem: LogisticProblem, training: NDArray[np.bool_]) -> None:

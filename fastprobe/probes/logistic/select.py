@@ -6,23 +6,26 @@ The rule is that of :mod:`fastprobe.probes.inner`, with the mean log loss of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastprobe.backend.base import Array
+from fastprobe.metrics import log_losses
 from fastprobe.probes.inner import InnerPlan, last_least
 from fastprobe.probes.logistic.problem import CONVERGED, SINGLE_CLASS, LogisticProblem
 from fastprobe.probes.logistic.solve import solve
 
-__all__ = ["log_losses", "select"]
+__all__ = ["select"]
 
 _BATCH_BYTES = 2**28  # decision values of inner fits that are held at once
 
 
 def select(
-    problem: LogisticProblem, plan: InnerPlan, folds: int, alphas: Sequence[float]
+    problem: LogisticProblem,
+    plan: InnerPlan,
+    folds: int,
+    alphas: Sequence[float],
+    training: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Choose a strength for every fold.
 
@@ -33,6 +36,8 @@ def select(
     folds : int
         Number of outer folds K.
     alphas : sequence of float, ascending, length A
+    training : ndarray of bool, shape (n, P), optional
+        Rows that train for each set of the plan; by default all that it does not leave out.
 
     Returns
     -------
@@ -48,7 +53,8 @@ def select(
     per_batch = max(1, _BATCH_BYTES // bytes_per_set)
     for first in range(0, len(plan.left_out), per_batch):
         batch = plan.left_out[first : first + per_batch]
-        solution = solve(problem, batch, alphas)
+        rows_of = None if training is None else training[:, first : first + per_batch]
+        solution = solve(problem, batch, alphas, training=rows_of)
         codes = problem.codes[solution.sets.rows]
         losses = backend.to_numpy(log_losses(backend.xp, solution.decisions, codes))
         for fold, p, rows in plan.validate:
@@ -59,16 +65,3 @@ def select(
                 count[fold] += len(known)
     loss = total / np.maximum(count, 1.0)[:, None]
     return last_least(loss), loss
-
-
-def log_losses(xp: Any, decisions: Array, codes: Array) -> Array:
-    """Log loss of every sample: shape (K, m, A) for decision values (K, m, A, M) and class numbers (K, m).
-
-    It is infinite for a class whose decision values are minus infinity: one that did not train.
-    """
-    if decisions.shape[-1] == 1:
-        margin = xp.where(codes[..., None] > 0, decisions[..., 0], -decisions[..., 0])
-        return xp.log1p(xp.exp(-xp.abs(margin))) + xp.maximum(-margin, 0.0)
-    own = xp.take_along_axis(decisions, codes.astype(xp.int64)[..., None, None], axis=-1)
-    top = decisions.max(axis=-1, keepdims=True)
-    return (xp.log(xp.exp(decisions - top).sum(axis=-1, keepdims=True)) + top - own)[..., 0]

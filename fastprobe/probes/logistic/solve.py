@@ -117,8 +117,9 @@ def solve(
     left_out: Sequence[NDArray[np.int64]],
     alphas: Sequence[float],
     wanted: NDArray[np.bool_] | None = None,
+    training: NDArray[np.bool_] | None = None,
 ) -> Solution:
-    """Leave out each set of rows, fit the rest, and return the decision values of the rows left out.
+    """Leave out each set of rows, fit the rest or a part of it, and return the decision values of the rows left out.
 
     Parameters
     ----------
@@ -128,12 +129,17 @@ def solve(
         Strengths, for the features as they are in the problem's design.
     wanted : ndarray of bool, shape (K, A), optional
         Which are needed; of the others nothing is said (zero decision values, NaN).
+    training : ndarray of bool, shape (n, K), optional
+        Rows that train for each set; by default all that are not left out.
+
+    Raises
+    ------
+    ValueError
+        If `training` is of another shape, or a row that is left out trains.
     """
     backend, xp = problem.backend, problem.backend.xp
     sets = backend.row_sets(left_out, problem.n)
-    training = np.ones((problem.n, len(left_out)), dtype=bool)
-    for k, rows in enumerate(left_out):
-        training[rows, k] = False
+    training = _training(problem.n, left_out, training)
     shape = len(left_out), len(alphas)
     ends, iterations = _unfitted(shape), 0
     decisions = xp.zeros((shape[0], sets.width, shape[1], problem.outputs))
@@ -148,6 +154,20 @@ def solve(
         decisions[columns[:, None, None], xp.arange(sets.width)[:, None], strengths] = held
         iterations += stretch.optimum.iterations
     return Solution(ends.status, ends.gradient, ends.error, ends.steps, ends.alone, sets, decisions, iterations)
+
+
+def _training(n: int, left_out: Sequence[NDArray[np.int64]], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Give the rows that train for each set left out, shape (n, K): those that are wanted, or all others."""
+    rest = np.ones((n, len(left_out)), dtype=bool)
+    for k, rows in enumerate(left_out):
+        rest[rows, k] = False
+    if wanted is None:
+        return rest
+    if wanted.shape != rest.shape:
+        raise ValueError(f"training rows of shape {wanted.shape}, not {rest.shape}: samples x sets left out")
+    if (both := (wanted & ~rest).any(axis=0)).any():
+        raise ValueError(f"set {both.argmax()} trains on rows that it leaves out")
+    return wanted
 
 
 def _unfitted(shape: tuple[int, int]) -> _Ends:
