@@ -95,7 +95,7 @@ def new_page(
     title: str,
     legend: Sequence[tuple[Artist, str]] = (),
     *,
-    foot: float = 0.37,
+    foot: float = 0.4,
     aside: float = 0.0,
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return a figure of panels with their axes.

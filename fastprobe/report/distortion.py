@@ -48,7 +48,7 @@ def frontier_figures(table: pa.Table) -> Iterator[Figure]:
     markers = {bits: style.marker for bits, style in zip(widths, STYLES, strict=False)} if len(widths) > 1 else {}
     legend = legend_lines([*submissions.values()], markers=not markers) + _bits_legend(markers)
     fronts = {(front.task, front.submission): front for front in frontier(table)}
-    tasks = [*dict.fromkeys(task for task, _ in clouds)]
+    tasks = [*dict.fromkeys(task for task, name in clouds if (name,) in submissions)]
     for start in range(0, len(tasks), MAX_PANELS):
         page = tasks[start : start + MAX_PANELS]
         title = "Mean score by bytes of a sample: all scores, and the frontier of the best"

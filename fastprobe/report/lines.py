@@ -27,7 +27,7 @@ _MAX_SHARES = 5
 
 def size_figures(chart: Chart) -> Iterator[Figure]:
     """Yield figures of the score against the number of leading dimensions."""
-    for figure, panels, stacks in _pages(chart, f"Score by size: {_WHAT}", foot=0.37):
+    for figure, panels, stacks in _pages(chart, f"Score by size: {_WHAT}", foot=0.4):
         for panel, stack in zip(panels, stacks, strict=True):
             marks = octaves(np.concatenate([line.x for line in panel.lines]))
             log_axis(stack[-1], "x", marks, "dimensions")
@@ -36,7 +36,7 @@ def size_figures(chart: Chart) -> Iterator[Figure]:
 
 def learning_figures(chart: Chart) -> Iterator[Figure]:
     """Yield figures of the score against the share of the training rows, with their number."""
-    for figure, panels, stacks in _pages(chart, f"Score by training rows: {_WHAT}", foot=0.5):
+    for figure, panels, stacks in _pages(chart, f"Score by training rows: {_WHAT}", foot=0.54):
         for panel, stack in zip(panels, stacks, strict=True):
             _share_axis(stack[-1], max(panel.lines, key=lambda line: len(line.x)))
         yield figure

@@ -17,7 +17,7 @@ from fastprobe.sweeps.keep import grouped
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Chart", "Floats", "Line", "Panel", "chart", "choose"]
+__all__ = ["Chart", "Floats", "Line", "Panel", "chart", "choose", "largest"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def chart(table: pa.Table, along: Literal["size", "fraction"]) -> Chart | None:
         Rows of a sweep.
     along : {"size", "fraction"}
     """
-    table = _largest(table, "fraction" if along == "size" else "size")
+    table = largest(table, "fraction" if along == "size" else "size")
     along_axis = table[along].to_numpy()
     of_setting = grouped(table, ("task", *_NAMING))
     if not any(len(np.unique(along_axis[rows])) > 1 for rows in of_setting.values()):
@@ -122,7 +122,7 @@ def _evenly(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
-def _largest(table: pa.Table, column: str) -> pa.Table:
+def largest(table: pa.Table, column: str) -> pa.Table:
     """Return the rows in which `column` is as large as it gets for their submission."""
     values = table[column].to_numpy()
     rows = [rows[values[rows] == values[rows].max()] for rows in grouped(table, ("submission",)).values()]

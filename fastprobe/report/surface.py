@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastprobe.report.canvas import MAX_PANELS, new_page
 from fastprobe.report.labels import METRICS, describe, shorten
 from fastprobe.report.scales import floor_of, log_axis, octaves, spaced
-from fastprobe.report.series import Floats
+from fastprobe.report.series import Floats, largest
 from fastprobe.sweeps.keep import grouped
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["Surface", "surface_figures", "surfaces"]
 
 _log = logging.getLogger(__name__)
 
-_OTHERS = ("order", "seed", "bits", "quantizer", "fraction")
+_OTHERS = ("order", "seed", "bits", "quantizer")
 _HEIGHT = 1.9
 _MAX_ALPHAS = 8
 
@@ -61,14 +61,15 @@ class Surface:
 def surfaces(table: pa.Table) -> list[Surface]:
     """Return the surface of every submission on every task that has several sizes and several fixed strengths.
 
-    Of several orders, seeds, widths in bits or shares of the training rows, the first that has a surface is taken, and
-    one line of the log says so.
+    Of several orders, seeds or widths in bits, the first that has a surface is taken, and one line of the log says so;
+    of several shares of the training rows, the largest.
 
     Parameters
     ----------
     table : pyarrow.Table
         Rows of a sweep.
     """
+    table = largest(table, "fraction")
     fixed = table.filter(table["alpha"].is_valid())
     found: dict[tuple[str, str], Surface] = {}
     passed_over: dict[str, None] = {}

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +23,19 @@ from fastprobe.protocol import Protocol
 from fastprobe.reading import ReadAhead, in_turn
 from fastprobe.scoring import Progress, restrict
 from fastprobe.sweeps.blocks import table_of
-from fastprobe.sweeps.matrices import Matrix, as_read, in_width, joined, principal
+from fastprobe.sweeps.matrices import Matrix, as_read, in_width, joined, named, principal
 from fastprobe.sweeps.spec import Order, SweepSpec, Width
 from fastprobe.sweeps.store import Parts, key_of
 from fastprobe.sweeps.table import Sweep
-from fastprobe.sweeps.units import Unit, blocks_of
+from fastprobe.sweeps.units import Pool, Unit, blocks_of
 from fastprobe.tasks import Benchmark
 from fastprobe.units import locate, scored_tasks
 
 __all__ = ["sweep"]
 
 _log = logging.getLogger(__name__)
+
+_GRAM_BYTES = 32.0  # of an entry of the Gram matrix of all joined submissions, with the temporaries that make it
 
 Ints = NDArray[np.int64]
 
@@ -184,6 +187,9 @@ class _Job:
         combinations = [c for size in range(2, spec.join + 1) for c in itertools.combinations(range(count), size)]
         matrices = len(list(spec.all_orders())) * len(spec.widths())
         per_matrix = sum(len(self._split(group)) for group in self._groups)
+        self._in_place = [o for o in spec.all_orders() if o.name != "pca" or spec.pca_rows == "train"]
+        self._turned = "pca" in spec.orders and spec.pca_rows == "all"
+        self._labelled = key_of({"ids": benchmark.labelled_ids.tolist()})
         self._total = (count + len(combinations)) * matrices * per_matrix
         self._combinations = combinations
         if spec.join > 1 and count < 2:
@@ -207,8 +213,8 @@ class _Job:
             yield from self._swept(source)
             if self._combinations:
                 held.append(source)
-        for members in self._combinations:
-            yield from self._joined([held[i] for i in members])
+        if held:
+            yield from self._joined(held)
         if self._found:
             _log.info("%d of %d units were there already", self._found, self._done)
 
@@ -221,113 +227,128 @@ class _Job:
         return _Source(submission, known, rows_of)
 
     def _swept(self, source: _Source) -> Iterator[pa.Table]:
-        """Sweep one submission."""
+        """Sweep one submission: bit widths, orders, sample groups in turn."""
         read = self._as_read(source)
-        yield from self._orders(
-            read, source.benchmark, source.rows_of, lambda width: in_width(read, width, self._backend)
-        )
+        sizes, groups = self._spec.sizes_of(read.name, read.d), self._groups_of(source.benchmark)
+        variances = self._variances(read)
+        for width in self._spec.widths():
+            stored = in_width(read, width, self._backend) if self._in_place else read
+            on_device = cache(partial(self._backend.asarray, stored.x))
+            for order in self._in_place:
+                permutation = stored.permutation(order, variances)
+                for group in groups:
+                    yield from self._tables(stored, order, width, permutation, sizes, group, source.rows_of, on_device)
+            if self._turned:
+                yield from self._components(read, width, sizes, groups, source.rows_of)
 
     def _joined(self, sources: Sequence[_Source]) -> Iterator[pa.Table]:
-        """Sweep a set of submissions, joined; the samples that all of them have."""
+        """Sweep sets of submissions, joined, on the samples that all submissions have.
+
+        Every set is a choice of columns of one pool, and its Gram matrices are blocks of the pool's.
+        """
         everywhere = np.all([source.rows_of >= 0 for source in sources], axis=0)
         rows = [source.rows_of[everywhere] for source in sources]
+        rows_of = np.where(everywhere, np.cumsum(everywhere) - 1, -1)
+        groups = self._groups_of(self._common(everywhere))
         read = [self._as_read(source) for source in sources]
         whole = joined(read, rows)
-        benchmark = self._benchmark
-        if not everywhere.all():
-            ids = self._benchmark.labelled_ids[everywhere]
-            common = Submission(whole.name, ids, np.zeros((len(ids), 1), dtype=np.int8))
-            needed = np.isin(self._benchmark.labelled_ids, np.concatenate([t.ids for t in self._benchmark.tasks]))
-            if not everywhere[needed].all():
-                benchmark, _ = restrict(self._benchmark, common, lenient=self._lenient)
-        rows_of = np.where(everywhere, np.cumsum(everywhere) - 1, -1)
+        variances = self._variances(whole)
+        ends = np.cumsum([0, *(matrix.d for matrix in read)])
+        columns = [np.arange(lo, hi) for lo, hi in itertools.pairwise(ends.tolist())]
+        for width in self._spec.widths():
+            stored = joined([in_width(m, width, self._backend) for m in read], rows) if self._in_place else whole
+            on_device = cache(partial(self._backend.asarray, stored.x))
+            shared = _GRAM_BYTES * stored.d**2 <= self._backend.memory() / 2
+            grams: dict[int, Any] | None = {} if shared else None
+            for group, members in itertools.product(groups, self._combinations):
+                taken = np.concatenate([columns[i] for i in members])
+                matrix = stored.only(taken, *named([read[i] for i in members]))
+                sizes = self._spec.sizes_of(matrix.name, matrix.d)
+                pool = Pool(self._backend, taken, grams)
+                for order in self._in_place:
+                    permutation = matrix.permutation(order, variances[taken] if len(variances) else variances)
+                    yield from self._tables(matrix, order, width, permutation, sizes, group, rows_of, on_device, pool)
+            for members in self._combinations if self._turned else ():
+                matrix = joined([read[i] for i in members], [rows[i] for i in members])
+                sizes = self._spec.sizes_of(matrix.name, matrix.d)
+                yield from self._components(matrix, width, sizes, groups, rows_of)
 
-        def stored(width: Width) -> Matrix:
-            return joined([in_width(matrix, width, self._backend) for matrix in read], rows)
+    def _components(
+        self, read: Matrix, width: Width, sizes: Ints, groups: Sequence[SampleGroup], rows_of: Ints
+    ) -> Iterator[pa.Table]:
+        """Sweep the principal components of all rows."""
+        turned = in_width(principal(read, self._backend), width, self._backend)
+        on_device = cache(partial(self._backend.asarray, turned.x))
+        for group in groups:
+            yield from self._tables(turned, Order("pca"), width, None, sizes, group, rows_of, on_device)
 
-        yield from self._orders(whole, benchmark, rows_of, stored)
+    def _common(self, everywhere: NDArray[np.bool_]) -> Benchmark:
+        """Give the tasks, of the samples that are everywhere."""
+        known = self._benchmark.labelled_ids[everywhere]
+        if np.isin(np.concatenate([task.ids for task in self._benchmark.tasks]), known).all():
+            return self._benchmark
+        common = Submission("all joined", known, np.zeros((len(known), 1), dtype=np.int8))
+        return restrict(self._benchmark, common, lenient=self._lenient)[0]
+
+    def _groups_of(self, benchmark: Benchmark) -> Sequence[SampleGroup]:
+        if benchmark is self._benchmark:
+            return self._groups
+        return sample_groups(benchmark, self._protocol.folds, self._assignment)
+
+    def _variances(self, matrix: Matrix) -> NDArray[np.float64]:
+        """Variances of the dimensions, if an order goes by them."""
+        return matrix.column_moments()[1] if any(order.name == "variance" for order in self._in_place) else np.empty(0)
 
     def _as_read(self, source: _Source) -> Matrix:
         labelled = np.sort(source.rows_of[source.rows_of >= 0])
         return as_read(source.submission, labelled, self._backend, standardize=self._protocol.standardize)
 
-    def _orders(
-        self, read: Matrix, benchmark: Benchmark, rows_of: Ints, stored: Callable[[Width], Matrix]
-    ) -> Iterator[pa.Table]:
-        """Sweep the orders and bit widths of an embedding.
-
-        Parameters
-        ----------
-        read : Matrix
-            As it was read.
-        benchmark : Benchmark
-        rows_of : ndarray of int64
-        stored : callable
-            Gives it in a bit width.
-        """
-        spec, groups = self._spec, self._groups
-        if benchmark is not self._benchmark:
-            groups = sample_groups(benchmark, self._protocol.folds, self._assignment)
-        sizes = spec.sizes_of(read.name, read.d)
-        orders = list(spec.all_orders())
-        in_place = [order for order in orders if not (order.name == "pca" and spec.pca_rows == "all")]
-        variances = read.column_moments()[1] if any(o.name == "variance" for o in in_place) else np.empty(0)
-        for width in spec.widths():
-            if in_place:
-                matrix = stored(width)
-                for order in in_place:
-                    permutation = matrix.permutation(order, variances)
-                    yield from self._groups_of(matrix, order, width, permutation, sizes, groups, rows_of)
-            if len(in_place) < len(orders):
-                turned = in_width(principal(read, self._backend), width, self._backend)
-                yield from self._groups_of(turned, Order("pca"), width, None, sizes, groups, rows_of)
-
-    def _groups_of(
+    def _tables(
         self,
         matrix: Matrix,
         order: Order,
         width: Width,
         permutation: Ints | None,
         sizes: Ints,
-        groups: Sequence[SampleGroup],
+        group: SampleGroup,
         rows_of: Ints,
+        on_device: Callable[[], Any],
+        pool: Pool | None = None,
     ) -> Iterator[pa.Table]:
+        """Score the units of a sample group, a probe each, or get them from where they are kept."""
         spec, backend, protocol = self._spec, self._backend, self._protocol
-        x: Any = None
-        for group in groups:
-            for probe, tasks in self._split(group).items():
-                components = order.name == "pca" and spec.pca_rows == "train"
-                if components and probe == "logistic":
-                    raise InputError(
-                        "orders",
-                        found="pca of the training rows, with logistic probes",
-                        expected="features that are the same for all folds",
-                        fix="use pca_rows='all' (--pca-rows all), or the protocol ridge",
-                    )
-                key = self._key(matrix, order, width, sizes, group, probe, tasks)
-                table = self._parts.get(key)
-                self._found += table is not None
-                if table is None:
-                    x = backend.asarray(matrix.x) if x is None else x
-                    unit = Unit(
-                        backend, matrix, x, rows_of[group.positions], group, tasks, probe, permutation, components,
-                        sizes, self._alphas, self._choose, spec.fractions, protocol,
-                    )  # fmt: skip
-                    table = table_of(
-                        list(blocks_of(unit)),
-                        matrix=matrix,
-                        order=order,
-                        sizes=sizes,
-                        bytes_per_sample=matrix.bytes_per_sample(permutation, sizes),
-                        probe=probe,
-                        device=backend.device,
-                        protocol=protocol,
-                    )
-                    self._parts.put(key, table)
-                self._done += 1
-                if self._progress is not None:
-                    self._progress(matrix.name, self._done, max(self._done, self._total))
-                yield table
+        for probe, tasks in self._split(group).items():
+            components = order.name == "pca" and spec.pca_rows == "train"
+            if components and probe == "logistic":
+                raise InputError(
+                    "orders",
+                    found="pca of the training rows, with logistic probes",
+                    expected="features that are the same for all folds",
+                    fix="use pca_rows='all' (--pca-rows all), or the protocol ridge",
+                )
+            key = self._key(matrix, order, width, sizes, group, probe, tasks)
+            table = self._parts.get(key)
+            self._found += table is not None
+            if table is None:
+                unit = Unit(
+                    backend, matrix, on_device(), rows_of[group.positions], group, tasks, probe, permutation, pool,
+                    components, sizes, self._alphas, self._choose, spec.fractions, protocol,
+                )  # fmt: skip
+                table = table_of(
+                    list(blocks_of(unit)),
+                    matrix=matrix,
+                    order=order,
+                    sizes=sizes,
+                    bytes_per_sample=matrix.bytes_per_sample(permutation, sizes),
+                    probe=probe,
+                    device=backend.device,
+                    protocol=protocol,
+                )
+                self._parts.put(key, table)
+            self._done += 1
+            if self._progress is not None:
+                self._progress(matrix.name, self._done, max(self._done, self._total))
+            yield table
 
     def _split(self, group: SampleGroup) -> dict[str, tuple[int, ...]]:
         """Numbers of the tasks by the probe that scores them."""
@@ -353,7 +374,8 @@ class _Job:
             {
                 "submission": matrix.name,
                 "embedding": matrix.digest,
-                "labelled": key_of({"ids": group.ids.tolist(), "rows": matrix.labelled.tolist()}),
+                "labelled": self._labelled,
+                "samples": key_of({"ids": group.ids.tolist()}),
                 "order": [order.name, order.seed, spec.pca_rows if order.name == "pca" else None],
                 "width": [width.bits, width.quantizer],
                 "sizes": sizes.tolist(),

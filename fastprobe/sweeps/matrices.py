@@ -63,7 +63,7 @@ class Matrix:
     @property
     def d(self) -> int:
         """Dimensions."""
-        return self.x.shape[1]
+        return len(self.item_bits)
 
     @property
     def bits(self) -> int | None:
@@ -86,6 +86,11 @@ class Matrix:
             centered = block - mean
             squares += np.einsum("ij,ij->j", centered, centered)
         return self.offset + self.step * mean, self.step**2 * squares / count
+
+    def only(self, columns: Ints, name: str, digest: str) -> Matrix:
+        """Give the matrix of some of the dimensions; its features stay where they are, in those of all."""
+        kept = {field: getattr(self, field)[columns] for field in ("offset", "step", "item_bits")}
+        return replace(self, name=name, digest=digest, **kept)
 
     @property
     def scale(self) -> Floats | None:
@@ -178,10 +183,10 @@ def joined(matrices: Sequence[Matrix], rows: Sequence[Ints]) -> Matrix:
     dtype = np.result_type(*(m.x.dtype for m in matrices))
     x = np.concatenate([m.x[r].astype(dtype, copy=False) for m, r in zip(matrices, rows, strict=True)], axis=1)
     each = [1.0 if m.variance is None else m.variance**0.5 for m in matrices]
-    digest = hashlib.blake2b(" ".join(m.digest for m in matrices).encode(), digest_size=16).hexdigest()
+    name, digest = named(matrices)
     quantizers = sorted({m.quantizer for m in matrices})
     return Matrix(
-        "+".join(m.name for m in matrices),
+        name,
         x,
         np.concatenate([m.offset / s for m, s in zip(matrices, each, strict=True)]),
         np.concatenate([m.step / s for m, s in zip(matrices, each, strict=True)]),
@@ -191,6 +196,12 @@ def joined(matrices: Sequence[Matrix], rows: Sequence[Ints]) -> Matrix:
         None,
         digest,
     )
+
+
+def named(matrices: Sequence[Matrix]) -> tuple[str, str]:
+    """Name and hash of joined embeddings."""
+    digest = hashlib.blake2b(" ".join(m.digest for m in matrices).encode(), digest_size=16).hexdigest()
+    return "+".join(m.name for m in matrices), digest
 
 
 def principal(matrix: Matrix, backend: Backend) -> Matrix:

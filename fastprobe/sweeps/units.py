@@ -34,7 +34,7 @@ from fastprobe.protocol import Protocol
 from fastprobe.sweeps.blocks import Block
 from fastprobe.sweeps.matrices import Matrix
 
-__all__ = ["Unit", "blocks_of"]
+__all__ = ["Pool", "Unit", "blocks_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,7 +49,7 @@ class Unit:
     backend : Backend
     matrix : Matrix
     x : array
-        Its features on the device.
+        Its features on the device, or those of a pool of matrices that it is part of.
     rows : ndarray of int64, shape (n,)
         Rows of the group.
     group : SampleGroup
@@ -59,6 +59,8 @@ class Unit:
         ``ridge`` or ``logistic``.
     permutation : ndarray of int64, shape (d,), or None
         Dimensions in their order.
+    pool : Pool or None
+        What `x` is, if it is not the matrix itself.
     components : bool
         Principal components of the rows that train each fold, instead of dimensions (ridge).
     sizes : ndarray of int64, shape (S,)
@@ -79,6 +81,7 @@ class Unit:
     tasks: tuple[int, ...]
     probe: str
     permutation: Ints | None
+    pool: Pool | None
     components: bool
     sizes: Ints
     alphas: tuple[float, ...]
@@ -100,13 +103,61 @@ class Unit:
     def design(self) -> tuple[Design, Floats | None]:
         """Features of the group in their order, as many as a size needs, and their factors."""
         design, scale = self.backend.design(self.x, self.rows), self.matrix.scale
-        widest = self.matrix.d if self.components else int(self.sizes[-1])
-        if self.permutation is None and widest == self.matrix.d:
+        kept = self._kept()
+        if kept is None:
             return design, scale
-        kept = np.arange(self.matrix.d)[:widest] if self.permutation is None else self.permutation[:widest]
-        columns = self.backend.asarray(kept)
+        columns = self.backend.asarray(kept if self.pool is None else self.pool.columns[kept])
         x = self.backend.xp.ascontiguousarray(design.x[:, columns])
         return Design(x, design.mean[columns]), None if scale is None else scale[kept]
+
+    def gram_source(self) -> Callable[[], Any] | None:
+        """Give what makes the Gram matrix of :meth:`design`, if there is less to do than to multiply."""
+        if self.pool is None or not self.pool.shares:
+            return None
+        pool, kept = self.pool, self._kept()
+        assert kept is not None  # a part of a pool takes its columns
+        columns = self.backend.asarray(pool.columns[kept])
+        return lambda: pool.gram(self.group, lambda: self.backend.design(self.x, self.rows))[columns[:, None], columns]
+
+    def _kept(self) -> Ints | None:
+        """Dimensions of the matrix that are needed, in order; None for all of them as they lie."""
+        d = self.matrix.d
+        widest = d if self.components else int(self.sizes[-1])
+        if self.pool is None and self.permutation is None and widest == d:
+            return None
+        return np.arange(widest) if self.permutation is None else self.permutation[:widest]
+
+
+class Pool:
+    """Joined submissions of which every set is a choice of columns: their Gram matrices are blocks of one.
+
+    Parameters
+    ----------
+    backend : Backend
+    columns : ndarray of int64
+        Columns of the pool that make up a matrix.
+    grams : dict or None
+        Gram matrix of all columns by sample group, kept for all sets of one pool; None if it would be too large.
+    """
+
+    def __init__(self, backend: Backend, columns: Ints, grams: dict[int, Any] | None) -> None:
+        self.columns = columns
+        self._backend, self._grams = backend, grams
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is a Gram matrix of all columns."""
+        return self._grams is not None
+
+    def gram(self, group: SampleGroup, design: Callable[[], Design]) -> Any:
+        """Gram matrix of all columns of the pool for the rows of a group, both triangles."""
+        assert self._grams is not None  # asked for where it is shared
+        key = id(group)
+        if key not in self._grams:
+            xp, lower = self._backend.xp, self._backend.gram(design())
+            self._grams.clear()  # one group at a time: the matrix of many submissions is large
+            self._grams[key] = xp.tril(lower) + xp.tril(lower, -1).T
+        return self._grams[key]
 
 
 def blocks_of(unit: Unit) -> Iterator[Block]:
@@ -124,7 +175,7 @@ def _ridge(unit: Unit) -> Iterator[Block]:
     widest = unit.matrix.d if unit.components else int(unit.sizes[-1])
     require_memory(unit.where, len(unit.rows), widest, backend.memory())
     design, scale = unit.design()
-    problem = PrefixProblem(backend, design, backend.asarray(y), scale)
+    problem = PrefixProblem(backend, design, backend.asarray(y), scale, unit.gram_source())
     all_training = complements(group.folds.held_out, problem.n)
     shape = len(columns), len(unit.sizes)
     curves_of: Callable[..., Curves] = partial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,6 +49,9 @@ class PrefixProblem:
         Label columns.
     scale : ndarray of float64, shape (d,), optional
         Factors of the features; ones by default. A factor of 0 is that of a constant feature, for which any will do.
+    gram_source : callable, optional
+        Returns the Gram matrix of all rows, (d, d), about their means, where that can be had for less than the product:
+        of the features as they are in the design, lower triangle.
 
     Attributes
     ----------
@@ -58,8 +62,16 @@ class PrefixProblem:
         Means of the labels, and the labels less those.
     """
 
-    def __init__(self, backend: Backend, design: Design, y: Array, scale: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        design: Design,
+        y: Array,
+        scale: NDArray[np.float64] | None = None,
+        gram_source: Callable[[], Array] | None = None,
+    ) -> None:
         self.backend, self.design, self.y = backend, design, y
+        self._gram_source = gram_source or (lambda: backend.gram(design))
         self.scale = None if scale is None else backend.asarray(np.where(scale == 0.0, 1.0, scale))
         self.y_mean = y.mean(axis=0)
         self.y_centered = y - self.y_mean
@@ -82,7 +94,7 @@ class PrefixProblem:
     @cached_property
     def total(self) -> tuple[Array, Array]:
         """``Xc'Xc`` (d, d), lower triangle, and ``y'Xc`` (t, d) of all rows."""
-        gram, cross = self.backend.gram(self.design), self.backend.adjoint(self.design, self.y_centered)
+        gram, cross = self._gram_source(), self.backend.adjoint(self.design, self.y_centered)
         if self.scale is None:
             return gram, cross
         return gram * (self.scale[:, None] * self.scale), cross * self.scale
