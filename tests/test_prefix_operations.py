@@ -221,3 +221,19 @@ def on_the_cpu(threads: int) -> list[Any]:
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     one, more = on_the_cpu(1), on_the_cpu(3)
     assert all(np.array_equal(a, b) for a, b in zip(one, more, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 5, 64])
+@everywhere
+def test_the_inverse_root_is_that_of_the_cholesky_factor(where: str, size: int) -> None:
+    rng = np.random.default_rng(size)
+    root = rng.normal(size=(3, size, size + 2))
+    a = root @ root.swapaxes(1, 2) + 0.1 * np.eye(size)
+    a[1] -= 2.0 * np.trace(a[1]) * np.eye(size)  # not positive definite
+    found, ok = call(where, "inverse_root", a.copy())
+    assert ok.tolist() == [True, False, True]
+    assert np.isfinite(found).all()
+    for k in (0, 2):
+        assert (np.triu(found[k], 1) == 0.0).all()
+        bound = 10 * size * EPS * np.linalg.cond(a[k])
+        np.testing.assert_allclose(found[k] @ a[k] @ found[k].T, np.eye(size), atol=bound)

@@ -194,6 +194,13 @@ class Backend(Protocol):
         meaningful. A float32 matrix is factorised in float32; the mask of that is not to be relied on alone.
         """
 
+    def inverse_root(self, a: Array) -> tuple[Array, Array]:
+        """Inverses of the lower factors of small symmetric matrices (..., b, b), and a mask (...) of those that exist.
+
+        ``L^-1`` with ``L L' = a``, zero above the diagonal. Overwrites `a` where that saves a copy; only the lower
+        triangle is read. What is given for a matrix that is not positive definite is finite, and means nothing.
+        """
+
     def block_press(
         self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
     ) -> tuple[Array, Array, Array]:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from fastprobe.backend.lapack import (
     eigh_lower,
     gram_lower,
     inverse_lower,
+    inverse_root_lower,
     product_lower,
     solve_lower,
     symmetric_product,
@@ -294,6 +296,17 @@ class CpuBackend:
             ok = [factorise(matrix) for matrix in matrices]
         return matrices.reshape(a.shape), np.array(ok).reshape(a.shape[:-2])
 
+    def inverse_root(self, a: Array) -> tuple[Array, Array]:
+        matrices = np.ascontiguousarray(a).reshape(-1, *a.shape[-2:])
+        ok = np.empty(len(matrices), dtype=bool)
+        for i, matrix in enumerate(matrices):
+            ok[i] = cholesky_lower(matrix) and inverse_root_lower(matrix)
+            if ok[i]:
+                np.multiply(matrix, _below(len(matrix)), out=matrix)
+            else:
+                matrix[:] = np.eye(len(matrix))
+        return matrices.reshape(a.shape), ok.reshape(a.shape[:-2])
+
     def block_press(
         self, features: Array, scale: Array | None, sets: RowSets, chunk: slice, residuals: Array
     ) -> tuple[Array, Array, Array]:
@@ -530,6 +543,12 @@ class CpuBackend:
                 self._local.busy = False
 
         return list(self._pool.map(busy, parts))
+
+
+@cache
+def _below(size: int) -> NDArray[np.float64]:
+    """Ones on the diagonal and below."""
+    return np.tri(size)
 
 
 def _cholesky_single(a: NDArray[np.float32]) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "eigh_lower",
     "gram_lower",
     "inverse_lower",
+    "inverse_root_lower",
     "product_lower",
     "solve_lower",
     "symmetric_product",
@@ -41,6 +42,7 @@ _dtrsm = _function(cython_blas, "dtrsm", 11)
 _dsymm = _function(cython_blas, "dsymm", 12)
 _dpotrf = _function(cython_lapack, "dpotrf", 5)
 _dpotri = _function(cython_lapack, "dpotri", 5)
+_dtrtri = _function(cython_lapack, "dtrtri", 6)
 _dsyevd = _function(cython_lapack, "dsyevd", 11)
 
 _UPPER, _LEFT, _TRANSPOSED, _PLAIN, _VECTORS = (ctypes.c_char_p(c) for c in (b"U", b"L", b"T", b"N", b"V"))
@@ -83,6 +85,13 @@ def inverse_lower(lower: Floats) -> None:
     """Replace a Cholesky factor L (d, d) by the lower triangle of ``(L L')^-1``."""
     info = ctypes.c_int(0)
     _dpotri(_UPPER, _int(len(lower)), _data(lower), _int(len(lower)), ctypes.byref(info))
+
+
+def inverse_root_lower(lower: Floats) -> bool:
+    """Replace the lower triangle of a Cholesky factor L (d, d) by ``L^-1``; False if L is singular."""
+    info = ctypes.c_int(0)
+    _dtrtri(_UPPER, _PLAIN, _int(len(lower)), _data(lower), _int(len(lower)), ctypes.byref(info))
+    return info.value == 0
 
 
 def solve_lower(lower: Floats, rows: Floats, *, transpose: bool = False) -> None:

@@ -84,17 +84,16 @@ def leave_out(problem: PrefixProblem, fitted: Whitened, sets: RowSets, chunk: sl
     predicted = mean * inside
     features, z = xp.empty((k, m, d)), xp.empty((k, d, y.shape[2]))
     usable = xp.ones(k, dtype=xp.bool_)
+    ones = xp.eye(min(d, _PANEL))
     for start in range(0, d, _PANEL):
         stop = min(d, start + _PANEL)
-        panel, places = rows[:, :, start:stop], xp.arange(stop - start)
+        panel = rows[:, :, start:stop]
         turned = panel.swapaxes(1, 2)
         image = xp.matmul(weights, panel)
-        block = -xp.matmul(turned, image)
-        block[:, places, places] += 1.0
-        lower, ok = backend.cholesky(block)
+        # The blocks are small, and well conditioned wherever the fit is: products are far faster than substitutions.
+        root, ok = backend.inverse_root(ones[: stop - start, : stop - start] - xp.matmul(turned, image))
         usable &= ok
-        # The blocks are small and well conditioned wherever the fit is; products are far faster than substitutions.
-        inverse = backend.solve_triangular(lower, xp.broadcast_to(xp.eye(stop - start), block.shape))
+        inverse = root.swapaxes(1, 2)
         rest = fitted.z[:, start:stop] - xp.matmul((y - predicted).swapaxes(1, 2), panel)
         new, of_labels = xp.matmul(image, inverse), xp.matmul(rest, inverse).swapaxes(1, 2)
         features[:, :, start:stop], z[:, start:stop] = new, of_labels
