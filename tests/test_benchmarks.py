@@ -17,18 +17,19 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.binary import BinaryTask, Hyperplanes, flips, make_binary, relative_difference
-from benchmarks.cases import closed_form, kernel, logistic
+from benchmarks.cases import closed_form, kernel, logistic, sweep
 from benchmarks.cases import neuco as neuco_case
 from benchmarks.cases.process import scores_in
 from benchmarks.csv_reader import READERS, digest
 from benchmarks.csv_reader import main as read_csv
 from benchmarks.machine import available_cores, can_limit_cores, describe, on_cores
 from benchmarks.measure import BenchmarkError, Contestant, Outcome, Timing, race, run_process
-from benchmarks.peers import kernel_refits, ours, reading, sklearn_logistic
+from benchmarks.peers import kernel_refits, our_sweeps, ours, reading, sklearn_logistic, sklearn_ridge, sklearn_sweep
 from benchmarks.peers.neuco import NeucoCheckout, NeucoRun, run_drop_in, run_linear_probe
 from benchmarks.problem import inner_splits, largest_difference, make_problem, q_score, restrict, splits
 from benchmarks.report import CaseReport, Check, Row, disagreements, tabulate, to_markdown, write_report
 from benchmarks.settings import Settings
+from benchmarks.sizes import SizeSample
 from benchmarks.workload import GROUPS, TASKS, Workload, make_submission, make_workload, write_files
 from fastprobe.embeddings import Submission
 from fastprobe.tasks import Benchmark, Task
@@ -552,6 +553,115 @@ def test_q_is_that_of_the_score_table(workload: Workload) -> None:
     answer = ours.solve(restrict(workload, ["ships"]), 1.0, FOLDS, protocol="logistic")
     assert answer.records["ships"].q == pytest.approx(q_score(answer.scores["ships"]))
     assert answer.routes == {"ships": "newton"}
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def biomass(workload: Workload) -> Workload:
+    return sweep.alone(workload, sweep.TASKS)
+
+
+def test_sizes_of_a_sample_stand_for_all() -> None:
+    sample = SizeSample.spread(1024, 8)
+    assert sample.sizes.tolist() == [1, 147, 293, 439, 586, 732, 878, 1024]
+    assert sample.weights.sum() == pytest.approx(1024)
+    assert sample.total(3.0 + 0.5 * sample.sizes) == pytest.approx(sum(3.0 + 0.5 * s for s in range(1, 1025)))
+    for power, excess in ((2, 1 / (2 * 7**2)), (3, 1 / 7**2)):  # as its documentation says
+        exact = sum(float(s) ** power for s in range(1, 1025))
+        assert sample.total(sample.sizes.astype(float) ** power) / exact - 1 == pytest.approx(excess, rel=0.02)
+    every = SizeSample.spread(5, 8)
+    assert every.sizes.tolist() == [1, 2, 3, 4, 5]
+    assert every.total([1.0, 2.0, 3.0, 4.0, 5.0]) == 15.0
+    assert every.share == 1.0
+
+
+def test_tasks_alone_have_no_other_samples(workload: Workload, biomass: Workload) -> None:
+    (group,) = make_problem(biomass, FOLDS).groups
+    assert group.names == sweep.TASKS
+    assert np.array_equal(group.rows, np.arange(len(biomass.submission.ids)))
+    whole = dict(zip(workload.submission.ids.tolist(), workload.submission.x, strict=True))
+    assert np.array_equal(biomass.submission.x, [whole[i] for i in biomass.submission.ids.tolist()])
+    assert np.array_equal(biomass.benchmark.labelled_ids, biomass.submission.ids)
+
+
+def test_leading_dimensions_are_scored_as_in_a_sweep(biomass: Workload) -> None:
+    sizes = np.array([1, 7, 20])
+    found = our_sweeps.scores_in(our_sweeps.sweep(biomass, FOLDS, sizes=sizes.tolist(), alpha=3.0), sizes)
+    for s, size in enumerate(sizes.tolist()):
+        part = our_sweeps.leading(biomass, size, 3.0)
+        assert part.workload.submission.x.shape == (len(biomass.submission.ids), size)
+        # float64, condition number at most 1 + n d / alpha = 330: a rounding error of 1e-13 with room for sums
+        assert largest_difference(part.scores(FOLDS), {name: v[s] for name, v in found.items()}) < 1e-12
+
+
+def test_scores_are_taken_out_of_the_table_by_size_and_value(biomass: Workload) -> None:
+    table = our_sweeps.sweep(biomass, FOLDS, sizes="all", alphas=[1.0, 10.0, 100.0])
+    found = our_sweeps.scores_in(table, np.array([2, 20]), "alpha", (100.0, 1.0))
+    assert found.keys() == set(sweep.TASKS)
+    for name, scores in found.items():
+        assert scores.shape == (2, 2, FOLDS)
+        for a, alpha in enumerate((100.0, 1.0)):
+            for s, size in enumerate((2, 20)):
+                (row,) = table.select(task=name, alpha=alpha, size=size)
+                assert scores[a, s].tolist() == row["fold_scores"]
+
+
+def test_refits_of_all_dimensions_are_those_of_the_ridge_case(biomass: Workload) -> None:
+    problem = make_problem(biomass, FOLDS).prepared()
+    d = problem.x.shape[1]
+    found = sklearn_sweep.refit(problem, 3.0, [5, d], FOLDS)
+    wanted = sklearn_ridge.fold_scores(problem, 3.0)
+    last = {name: by_size[-1] for name, by_size in found.scores.items()}
+    assert largest_difference(last, wanted) < 1e-12
+    assert largest_difference({name: by_size[0] for name, by_size in found.scores.items()}, wanted) > 1e-3
+    # a rotation of all dimensions changes nothing
+    turned = sklearn_sweep.refit(problem, 3.0, [d], FOLDS, components=True).scores
+    assert largest_difference({name: by_size[0] for name, by_size in turned.items()}, wanted) < 1e-12
+    assert found.seconds.shape == (2,)
+    assert (found.seconds > 0).all()
+
+
+def test_sweep_case_agrees_and_scales_up(workload: Workload, tmp_path: Path) -> None:
+    found = sweep.run(small_settings(workload, tmp_path))
+    assert disagreements(found) == []
+    rows = {row.contestant: row for row in found.rows}
+    assert [row.difference is None for row in found.rows] == [False] * 9 + [True]
+    d = workload.submission.x.shape[1]
+    singly, refits = rows["fastprobe, size after size"], rows["scikit-learn, size after size"]
+    assert singly.scale == d / sweep.SAMPLED
+    assert refits.scale == d / sweep.SAMPLED * FOLDS / 2
+    for row, share in ((singly, 1.0), (refits, FOLDS / 2)):
+        by_size = found.facts[row.contestant]["seconds_by_size"]
+        assert list(by_size) == found.facts["sizes"]
+        assert row.seconds[-1] == pytest.approx(share * np.dot(found.facts["weights"], list(by_size.values())))
+    counts = {name: found.facts[name]["rows"] for name in rows if name in found.facts and name.startswith("fastprobe,")
+              and "rows" in found.facts[name]}  # fmt: skip
+    per_size = {"fastprobe, all sizes": 2, "fastprobe, all sizes, 10 strengths": 20, "fastprobe, all sizes, auto": 2,
+                "fastprobe, all sizes, principal components": 2, "fastprobe, all sizes, 6 bit widths": 12,
+                "fastprobe, all sizes, 5 fractions": 10, "fastprobe, all sizes, all 11 tasks": 11}  # fmt: skip
+    assert counts == {name: count * d for name, count in per_size.items()}
+    assert not any("kept" in line or "missed" in line for line in found.findings), "goals were set for the full size"
+
+
+def test_a_sweep_that_is_off_fails(workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = our_sweeps.scores_in
+
+    def off(*arguments: object) -> dict[str, np.ndarray]:
+        return {name: scores + 1e-6 * (name == "biomass_std") for name, scores in right(*arguments).items()}
+
+    monkeypatch.setattr(our_sweeps, "scores_in", off)
+    found = sweep.run(small_settings(workload, tmp_path))
+    assert [row.agrees for row in found.rows] == [False, True, True, *[False] * 6, True]
+
+
+def test_goals_of_the_sweep_are_told() -> None:
+    assert sweep._goal(4.9, full=True, at_most=5) == " (at most 5: kept)"
+    assert sweep._goal(5.1, full=True, at_most=5) == " (at most 5: missed)"
+    assert sweep._goal(99.0, full=True, at_least=100) == " (at least 100: missed)"
+    assert sweep._goal(101.0, full=True, at_least=100) == " (at least 100: kept)"
+    assert sweep._goal(1.0, full=False, at_least=100) == ""
 
 
 # --- report ---------------------------------------------------------------------------------------------------------

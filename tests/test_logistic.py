@@ -6,18 +6,19 @@ import importlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from logistic_twin import (
     EPS,
-    SKLEARN_TOLERANCE,
     Case,
     Probe,
-    SklearnStopped,
+    centred,
     distance,
     draw,
+    fit_sklearn,
     gradient_and_size,
     log_losses,
+    sklearn_gap,
 )
 from numpy.typing import NDArray
 
@@ -103,14 +104,8 @@ def assert_gradient(case: Case, fold: int, alpha: float, found: Fit, a: int) -> 
 
     Up to what rounding makes of it: the sums behind the decision values, which are updated from step to step.
     """
-    rows, mean = case.training(fold), case.x.mean(axis=0, dtype=np.float64)
-    known, own = np.unique(case.codes[rows], return_inverse=True)
-    probe = probe_of(found, fold, a)
-    intercepts = probe.intercepts + probe.weights @ mean
-    place = np.column_stack([probe.weights, intercepts])
-    if len(known) < case.n_classes:
-        place = place[known] if len(known) > 2 else place[known[1:]] - place[known[:1]]
-    features = np.column_stack([case.x[rows].astype(np.float64) - mean, np.ones(len(rows))])
+    rows, mean, probe = case.training(fold), case.x.mean(axis=0, dtype=np.float64), probe_of(found, fold, a)
+    features, own, place = centred(case.x[rows], case.codes[rows], case.n_classes, probe, mean)
     gradient, size = gradient_and_size(features, own, place, alpha)
     # The intercept of features as they are is another sum that rounds: of weights and means, and moves all rows.
     moved = 10 * EPS * (np.abs(probe.weights) @ np.abs(mean)).max() * np.abs(features).sum(axis=0)
@@ -140,14 +135,12 @@ cases = given(
 
 
 def assert_sklearn(case: Case, fold: int, alpha: float, everywhere: NDArray) -> None:
-    """scikit-learn agrees, as far as it converged: with a gradient g, weights are within |g| / alpha of the optimum."""
-    try:
-        sklearn = case.probe_sklearn(fold, alpha)
-    except SklearnStopped:  # the twin, which needs no values of the objective near the optimum, has the last word
-        return
-    reach = np.linalg.norm(case.x.astype(np.float64) - case.x.mean(axis=0, dtype=np.float64), axis=1).max()
-    gradient = SKLEARN_TOLERANCE * len(case.x) * np.sqrt(case.n_classes * (case.x.shape[1] + 1))
-    assert distance(sklearn.decisions(case.x), everywhere, everywhere) <= ROOM + reach * gradient / alpha
+    """scikit-learn agrees, as far as it got: rounding keeps a column in two hundred from its tolerance."""
+    rows = case.training(fold)
+    training = case.x[rows], case.codes[rows], case.n_classes, alpha
+    sklearn = fit_sklearn(*training)
+    room = ROOM + sklearn_gap(*training, sklearn, case.x)
+    assert distance(sklearn.decisions(case.x), everywhere, everywhere) <= room
 
 
 def check_random_case(seed, n, d, classes, folds, alphas, backend, **kind) -> None:
@@ -175,13 +168,17 @@ def check_random_case(seed, n, d, classes, folds, alphas, backend, **kind) -> No
 
 
 @settings(max_examples=5, deadline=None)
+@example(  # scikit-learn ends above its tolerance
+    seed=26589, n=27, d=9, classes=3, folds=1, alphas=[1e-3, 0.01, 0.1], noise=5.0, scale=10.0, offset=0.0,
+    dtype=np.int8, backend=CPU,
+)  # fmt: skip
 @cases
 def test_random_problems(**drawn) -> None:
     check_random_case(**drawn)
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @cases
 def test_many_random_problems(**drawn) -> None:
     check_random_case(**drawn)

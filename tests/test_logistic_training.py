@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logistic_twin import (
-    SKLEARN_TOLERANCE,
     Case,
-    Probe,
-    SklearnStopped,
     distance,
     draw,
+    fit_sklearn,
     log_losses,
     refit,
     refit_sklearn,
+    sklearn_gap,
 )
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
@@ -92,19 +91,10 @@ def test_probes_of_a_part_are_refits_of_it(seed, n, d, classes, folds, fraction,
             assert solution.status[fold, a] == CONVERGED
             everywhere = probe.decisions(case.x)
             assert distance(found, everywhere[held], everywhere) <= ROOM
-            try:
-                sklearn = refit_sklearn(case.x[rows], case.codes[rows], classes, alpha)
-            except SklearnStopped:
-                continue
-            assert distance(found, sklearn.decisions(case.x[held]), everywhere) <= ROOM + sklearn_room(
-                case, rows, alpha
-            )
-
-
-def sklearn_room(case: Case, rows: NDArray, alpha: float) -> float:
-    """How far scikit-learn may be from the optimum: with a gradient g, weights are within |g| / alpha of it."""
-    reach = np.linalg.norm(case.x - case.x[rows].mean(axis=0), axis=1).max()
-    return reach * SKLEARN_TOLERANCE * len(rows) * np.sqrt(case.n_classes * (case.x.shape[1] + 1)) / alpha
+            of_rows = case.x[rows], case.codes[rows], classes, alpha
+            sklearn = fit_sklearn(*of_rows)
+            room = ROOM + sklearn_gap(*of_rows, sklearn, case.x)
+            assert distance(found, sklearn.decisions(case.x[held]), everywhere) <= room
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -132,10 +122,11 @@ def test_a_learning_curve(classes: int, backend: Backend) -> None:
         wanted = []
         for fold, held in enumerate(case.held_out):
             rows = np.flatnonzero(training[:, fold])
-            probe = refit_sklearn(case.x[rows], case.codes[rows], classes, 1.0)
+            of_rows = case.x[rows], case.codes[rows], classes, 1.0
+            probe = refit_sklearn(*of_rows)
             theirs, truth = probe.decisions(case.x[held]), case.codes[held]
             mine = decisions[4 * f + fold, : len(held), 0]
-            room = ROOM + sklearn_room(case, rows, 1.0)
+            room = ROOM + sklearn_gap(*of_rows, probe, case.x)
             assert distance(mine, theirs, probe.decisions(case.x)) <= room
             guess = theirs[:, 0] > 0 if classes == 2 else theirs.argmax(axis=1)
             options = {} if classes == 2 else {"average": "macro", "labels": np.union1d(truth, guess)}
@@ -175,16 +166,18 @@ def test_the_strength_is_chosen_by_probes_of_a_part(
     plan = plan_inner(held_out, 90, 4, seed=42)
     (training,) = nested(Case(case.x, case.codes, classes, plan.left_out), 3, [0.5])
     chosen, loss = select(problem_of(case, backend), plan, 6, GRID, training)
-    total, count, largest = np.zeros(loss.shape), np.zeros(6), 1.0
+    total, count, largest, gap = np.zeros(loss.shape), np.zeros(6), 1.0, 0.0
     for fold, p, rows in plan.validate:
         train = np.flatnonzero(training[:, p])
         count[fold] += len(rows)
         for a, alpha in enumerate(GRID):
-            probe = refit_sklearn(case.x[train], case.codes[train], classes, alpha)
+            of_rows = case.x[train], case.codes[train], classes, alpha
+            probe = refit_sklearn(*of_rows)
+            gap = max(gap, sklearn_gap(*of_rows, probe, case.x))
             total[fold, a] += log_losses(probe.decisions(case.x[rows]), case.codes[rows]).sum()
             largest = max(largest, np.abs(probe.decisions(case.x)).max())
     wanted = total / count[:, None]
-    room = 2 * (ROOM + sklearn_room(case, np.arange(90), GRID[0])) * largest  # slope 1 by each of two decision values
+    room = 2 * (ROOM + gap) * largest  # slope 1 by each of two decision values
     assert np.abs(loss - wanted).max() <= room
     assert ((wanted <= wanted.min(axis=1, keepdims=True) + 2 * room).sum(axis=1) == 1).all()
     assert np.array_equal(chosen, wanted.argmin(axis=1))
@@ -230,9 +223,10 @@ def test_real_embeddings(data: Path, fraction: float) -> None:
         theirs = []
         for fold, held in enumerate(held_out):
             rows = np.flatnonzero(training[:, fold])
-            probe: Probe = refit_sklearn(x[rows], case.codes[rows], 2, alpha)
+            of_rows = x[rows], case.codes[rows], 2, alpha
+            probe = refit_sklearn(*of_rows)
             wanted, everywhere = probe.decisions(x[held]), probe.decisions(x)
-            room = ROOM + sklearn_room(case, rows, alpha)
+            room = ROOM + sklearn_gap(*of_rows, probe, x)
             assert distance(solution.decisions[fold, : len(held), a], wanted, everywhere) <= room
             assert np.abs(wanted).min() > room * max(1.0, np.abs(everywhere).max())  # no decision is a tie
             theirs.append(f1_score(case.codes[held], wanted[:, 0] > 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.cases import auto, closed_form, kernel, logistic, memory, neuco, path, process, read, ridge
+from benchmarks.cases import auto, closed_form, kernel, logistic, memory, neuco, path, process, read, ridge, sweep
 from benchmarks.report import CaseReport
 from benchmarks.settings import Settings
 
@@ -21,5 +21,6 @@ CASES: dict[str, Callable[[Settings], CaseReport]] = {
     "logistic": logistic.run,
     "kernel": kernel.run,
     "closed-form": closed_form.run,
+    "sweep": sweep.run,
 }
 """Every case by its name on the command line, in the order of a full run."""

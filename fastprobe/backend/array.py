@@ -272,7 +272,7 @@ class ArrayBackend:
         lower, ok = self.cholesky(a)
         lower = self.xp.where(ok[..., None, None], lower, self.xp.eye(a.shape[-1]))
         columns = self.solve_triangular(lower, self.xp.zeros(a.shape) + self.xp.eye(a.shape[-1]))
-        return self.xp.ascontiguousarray(columns.swapaxes(-1, -2)), ok
+        return self.xp.tril(columns.swapaxes(-1, -2)), ok
 
     def solve_triangular(self, lower: Array, rows: Array, *, transpose: bool = False) -> Array:
         return solve_lower(self.xp, lower, rows, transpose=transpose)
