@@ -42,14 +42,16 @@ def run(folder, monkeypatch):
 def test_help_names_what_is_there_and_nothing_else(run):
     done = run("--help")
     assert done.exit_code == 0
-    for command in ("demo", "score", "leaderboard", "neuco", "check", "doctor"):
+    for command in ("demo", "score", "leaderboard", "sweep", "neuco", "check", "doctor"):
         assert f" {command} " in done.stdout
-    for planned in ("sweep", "ingest", "cluster"):
+    for planned in ("ingest", "cluster"):
         assert planned not in done.stdout
         assert run(planned).exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["neuco", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["score", "--help"], ["sweep", "--help"], ["neuco", "--help"], ["--version"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     heavy = ["numpy", "scipy", "numba", "pyarrow", "zarr", "matplotlib", "threadpoolctl", "cupy"]
     code = f"""

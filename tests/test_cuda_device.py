@@ -9,10 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parity import EXACT, NEUCO, REPLAYED, SCORES, assert_same, assert_solved_alike, small
+from parity import (
+    COMPONENTS,
+    EXACT,
+    NEUCO,
+    REPLAYED,
+    SCORES,
+    SWEEPS,
+    assert_same,
+    assert_solved_alike,
+    assert_swept_alike,
+    small,
+    wide,
+)
 from problems import PROBLEMS, Problem
 
-from fastprobe import Benchmark, DeviceError, InputError, Protocol, Submission, Task, score, score_arrays
+from fastprobe import Benchmark, DeviceError, InputError, Protocol, Submission, Task, score, score_arrays, sweep
 from fastprobe.backend import get_backend
 from fastprobe.backend.cuda.presence import find_gpus
 from fastprobe.compat.torch import ProbeCallback
@@ -95,6 +107,58 @@ def test_real_data_equals_the_cpu(cuda: Any, data: Path, dataset: str, name: str
     ):
         found, wanted = (score([submission], benchmark, device=b, **options) for b in (cuda, CPU))
         assert_same(found, wanted, tolerance)
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweeps_equal_those_of_the_cpu(cuda: Any, name: str) -> None:
+    tolerance = COMPONENTS if name.startswith("components") else SCORES
+    for submission, benchmark in (small(), wide()):
+        options = {"folds": 10, **SWEEPS[name]}
+        found, wanted = (sweep([submission], benchmark, device=b, **options) for b in (cuda, CPU))
+        assert_swept_alike(found, wanted, tolerance)
+        assert all(row["device"].startswith("cuda:0 (") for row in found)
+
+
+def test_sweeps_of_joined_submissions_equal_those_of_the_cpu(cuda: Any) -> None:
+    submission, benchmark = small()
+    other = Submission("other", submission.ids, np.cos(submission.x))
+    found, wanted = (
+        sweep([submission, other], benchmark, sizes="all", join=2, alpha=3.0, folds=10, device=b) for b in (cuda, CPU)
+    )
+    assert {row["submission"] for row in found} == {"team", "other", "team+other"}
+    assert_swept_alike(found, wanted, SCORES)
+
+
+def test_sweeps_do_not_depend_on_memory(cuda: Any) -> None:
+    """In batches of a few folds, by leaving out and by factorising."""
+    submission, benchmark = wide()
+    for more in ({"alpha": 3.0}, {"alpha": 3.0, "fractions": (0.6,)}, {"alpha": "auto"}):
+        options = {"sizes": "all", "folds": 40, **more}
+        found, wanted = (sweep([submission], benchmark, device=b, **options) for b in (opened(1 << 25), cuda))
+        assert_swept_alike(found, wanted, SCORES)
+
+
+def test_sweeps_of_arrays_on_the_gpu(cp: Any, cuda: Any) -> None:
+    submission, benchmark = wide()
+    there = Submission.from_arrays("wide", submission.ids, cp.asarray(submission.x))
+    options = {"sizes": (1, 64, 70), "alpha": 3.0, "folds": 5, "bits": (32, 8)}
+    found, wanted = (sweep([s], benchmark, device=cuda, **options) for s in (there, submission))
+    assert_swept_alike(found, wanted, SCORES)
+
+
+@pytest.mark.parametrize(("dataset", "name"), [("presto", "trained"), ("alphaearth", "alphaearth")])
+def test_sweeps_of_real_data_equal_those_of_the_cpu(cuda: Any, data: Path, dataset: str, name: str) -> None:
+    submission = Submission.read(data / dataset / "submissions" / f"{name}.npz")
+    benchmark = Benchmark.from_folder(data / dataset / "labels")
+    few = {"sizes": "all", "folds": 5}
+    for options, tolerance in (
+        ({"sizes": "all", "alphas": (1.0, 100.0)}, SCORES),
+        ({**few, "alpha": 100.0, "bits": (8, 1)}, SCORES),
+        ({**few, "alpha": 100.0, "fractions": (0.1, 0.5)}, SCORES),
+        ({**few, "alpha": 100.0, "orders": ("pca",)}, COMPONENTS),
+    ):
+        found, wanted = (sweep([submission], benchmark, device=b, **options) for b in (cuda, CPU))
+        assert_swept_alike(found, wanted, tolerance)
 
 
 def test_results_do_not_depend_on_memory_or_company(cuda: Any) -> None:

@@ -20,7 +20,7 @@ import pytest
 from benchmarks.gpu import batches, examples
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.batches import pace, repeated, throughput
-from benchmarks.gpu.cases import PARTS, run_part
+from benchmarks.gpu.cases import PARTS, neuco, run_part, sweep_parity
 from benchmarks.gpu.cases.ceilings import Ceilings, Floor
 from benchmarks.gpu.cases.kernels import measure_kernel
 from benchmarks.gpu.cases.parity import difference
@@ -33,6 +33,7 @@ from benchmarks.gpu.peers.neuco_bench import NeucoTimes
 from benchmarks.gpu.probes import KERNEL_PATH, LANDCOVER, KernelPath, kernel_benchmark
 from benchmarks.gpu.rotation import versus
 from benchmarks.gpu.stages import STAGES
+from benchmarks.gpu.stopwatch import HOST, OPERATIONS, Stopwatch
 from benchmarks.gpu.suite import NoDevice, PartResult, Suite, share
 from benchmarks.gpu.summary import failures, to_markdown
 from benchmarks.gpu.target import Target, open_target
@@ -42,6 +43,7 @@ from benchmarks.workload import make_workload
 from fastprobe.backend.cuda.presence import Presence
 from fastprobe.kernels import reference
 from fastprobe.results import Scores
+from fastprobe.sweeps.table import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Options(device="cpu", budget=60.0, scale=0.02, parity_scale=0.02, folds=4, repeat=2)
@@ -199,7 +201,7 @@ if name == "parity":
     if os.fork() == 0:
         open(os.environ["GRANDCHILD"], "w").write(str(os.getpid()))
     time.sleep(60)
-sys.exit(7 if name == "neuco" else 0)
+sys.exit(7 if name == "sweep" else 0)
 """
 
 
@@ -235,13 +237,13 @@ def test_a_crash_or_a_hang_loses_nothing_and_no_other_part(
     monkeypatch.setattr("benchmarks.gpu.suite._LEAST", 0.1)
     suite = stand_in(6.0)
     suite.describe()
-    results = {result.part: result for result in suite.run(["parity", "ridge", "neuco", "kernels"])}
+    results = {result.part: result for result in suite.run(["parity", "ridge", "sweep", "kernels"])}
     assert {name: result.status for name, result in results.items()} == {
-        "parity": "failed", "ridge": "failed", "neuco": "failed", "kernels": "ok",
+        "parity": "failed", "ridge": "failed", "sweep": "failed", "kernels": "ok",
     }  # fmt: skip
-    assert results["parity"].reason.startswith("stopped after 2 seconds: last words")  # 3 of 8.5 by weight, of 6 s
+    assert results["parity"].reason.startswith("stopped after 2 seconds: last words")  # 4 of 10.5 by weight, of 6 s
     assert results["ridge"].reason == "ended by signal 11: last words"
-    assert results["neuco"].reason == "ended with exit status 7: last words"
+    assert results["sweep"].reason == "ended with exit status 7: last words"
     for name in results:
         document = json.loads((tmp_path / "out" / f"gpu-{name}.json").read_text(), parse_constant=pytest.fail)
         assert document["entries"]["first"]["text"] == "found"
@@ -281,8 +283,8 @@ def test_summary_names_what_failed() -> None:
         "wrong": {"status": "failed", "text": "off by 3"},
         "absent": {"status": "skipped", "text": "not installed"},
     }
-    results = [PartResult("ridge", "failed", "", 1.0, entries), PartResult("neuco", "failed", "ended by signal 11")]
-    assert failures(results) == ["ridge, wrong: off by 3", "neuco: ended by signal 11"]
+    results = [PartResult("ridge", "failed", "", 1.0, entries), PartResult("sweep", "failed", "ended by signal 11")]
+    assert failures(results) == ["ridge, wrong: off by 3", "sweep: ended by signal 11"]
     page = to_markdown(results, ENVIRONMENT, TINY.shown())
     assert "2 failed" in page
     assert "rehearsal without a GPU" in page
@@ -567,13 +569,16 @@ def test_floor_is_the_slower_of_bytes_and_flops() -> None:
 
 def test_parity_of_the_array_backend() -> None:
     entries = done("parity")
-    assert len(entries) == 16
+    assert len(entries) == 16 + 7
     lacking = {"presto: reading", "alphaearth: reading"}
     assert {name for name, entry in entries.items() if entry.status == "skipped"} == lacking
     assert all(entry.status == "ok" for name, entry in entries.items() if name not in lacking), entries
     ridge = next(entry for name, entry in entries.items() if name.endswith("route direct"))
     assert ridge.values["routes"] == ["direct"]
     assert len(ridge.values["devices"]) == 2, "two engines were compared"
+    sizes = entries["synthetic, scale 0.02: sweep, all sizes"].values
+    assert len(sizes["devices"]) == 2
+    assert sizes["rows"] == 11 * make_workload(TINY.parity_scale).submission.x.shape[1]
 
 
 @pytest.fixture(scope="module")
@@ -640,7 +645,7 @@ def test_ridge_and_its_stages_are_timed() -> None:
 def test_the_other_probes_are_timed() -> None:
     entries = done("probes", seconds=4.0)
     assert "failed" not in statuses(entries).values(), entries
-    assert len(entries) == 8
+    assert len(entries) == 8 + 3
     path = entries["logistic, ships, 10 strengths"].values
     assert path["least_seconds"] <= path["mean_seconds"] <= path["most_seconds"]
 
@@ -660,10 +665,111 @@ def test_the_kernel_path_is_refits() -> None:
 
 
 def test_the_replay_is_timed() -> None:
-    entries = done("neuco", seconds=4.0)
-    assert statuses(entries)["submissions in turn, from the host"] == "ok"
-    assert entries["submissions in turn, from the host"].values["work"]["steps"] > 0
+    context = Context(TINY, open_target("cpu"), ledger(4.0))
+    with context.target.session():
+        neuco.run(context)
+    entries = context.ledger.entries
+    replay = "replay of NeuCo-Bench, submissions in turn, from the host"
+    assert statuses(entries)[replay] == "ok"
+    assert entries[replay].values["work"]["steps"] > 0
     assert "failed" not in statuses(entries).values(), entries
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def test_sweeps_are_timed() -> None:
+    entries = done("sweep", seconds=8.0)
+    assert "failed" not in statuses(entries).values(), entries
+    assert entries["all sizes, all tasks, from pinned memory"].text == "needs a GPU"
+    every, score = (
+        entries[name].values["mean_seconds"]
+        for name in ("all sizes, all tasks, from the host", "one score of all dimensions, route direct, from the host")
+    )
+    assert entries["all sizes over one score"].values["ratio"] == pytest.approx(every / score)
+    assert "at most" not in entries["all sizes, all tasks, from the host"].text, "the goal is for the full size"
+    spent = entries["operations, each waited for"].values["seconds"]
+    assert {HOST, "design", "gram", "prefix_scan", "prefix_confusion"} <= spent.keys() <= {HOST, *OPERATIONS}
+    beside = [name for name in entries if name.startswith("all sizes, biomass, ")]
+    assert len(beside) == 5
+
+
+def test_the_stopwatch_tells_all_time_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.gpu.stopwatch.time.perf_counter", lambda: now[0])
+
+    def takes(seconds: float, result: object = None) -> object:
+        now[0] += seconds
+        return result
+
+    class Slow:
+        device = "a device"
+
+        def gram(self, design: object) -> object:
+            return takes(2.0, design)
+
+        def for_chunks(self, work: Callable[[slice], None], count: int, bytes_each: int) -> None:
+            takes(0.25)
+            for k in range(count):
+                work(slice(k, k + 1))
+
+        def cholesky(self, a: object) -> object:
+            takes(0.5)
+            raise ArithmeticError
+
+    watch: Any = Stopwatch(Target("cpu", Slow(), np))  # type: ignore[arg-type]
+
+    def work(chunk: slice) -> None:
+        takes(1.0)
+        watch.gram(chunk)
+
+    takes(4.0)
+    assert watch.device == "a device"
+    assert watch.gram("design") == "design"
+    watch.for_chunks(work, 3, 8)
+    with pytest.raises(ArithmeticError):
+        watch.cholesky(None)
+    takes(8.0)
+    assert watch.stop() == {HOST: 12.0, "gram": 8.0, "for_chunks": 3.25, "cholesky": 0.5}
+    assert list(watch.stop()) == [HOST, "gram", "for_chunks", "cholesky"]
+
+
+def test_operations_are_those_that_compute() -> None:
+    assert {"asarray", "to_numpy", "moments", "whiten", "prefix_scan", "for_chunks"} <= OPERATIONS
+    assert not {"session", "lane_pool", "memory", "xp", "device", "rates"} & OPERATIONS
+
+
+@pytest.fixture(scope="module")
+def swept() -> Sweep:
+    import fastprobe
+
+    workload = make_workload(0.02)
+    options = {"sizes": (2, 20), "alphas": (1.0, 100.0), "folds": 4}
+    return fastprobe.sweep([workload.submission], workload.benchmark, device="cpu", **options)
+
+
+def swept_but(swept: Sweep, row: int, fold: int, value: float | None) -> Sweep:
+    scores = swept.table["fold_scores"].to_pylist()
+    scores[row][fold] = value
+    place = swept.table.column_names.index("fold_scores")
+    return Sweep(swept.table.set_column(place, "fold_scores", [scores]), swept.protocol)
+
+
+def test_a_difference_of_sweeps_is_found_and_named(swept: Sweep) -> None:
+    assert sweep_parity.difference(swept, swept, 1e-9).values["fold_difference"] == 0
+    row, value = swept.rows[5], swept.rows[5]["fold_scores"][1]
+    found = sweep_parity.difference(swept_but(swept, 5, 1, value + 1e-10), swept, 1e-9)
+    assert found.values["fold_difference"] == pytest.approx(1e-10, rel=1e-3)
+    where = f"task {row['task']}, order given, size {row['size']}, alpha {row['alpha']}"
+    assert found.values["where"] == f"{where}, bits 32, quantizer none, fraction 1.0"
+    with pytest.raises(Missed, match=f"worst: {where}"):
+        sweep_parity.difference(swept_but(swept, 5, 1, value + 1e-8), swept, 1e-9)
+    with pytest.raises(Missed, match="inf"):
+        sweep_parity.difference(swept_but(swept, 5, 1, None), swept, 1e-9)
+    lost = swept_but(swept, 5, 1, None)
+    assert sweep_parity.difference(lost, lost, 1e-9).values["fold_difference"] == 0
+    with pytest.raises(Missed, match=f"{len(swept) - 1} rows, which are not"):
+        sweep_parity.difference(Sweep(swept.table.slice(1), swept.protocol), swept, 1e-9)
 
 
 # --- kernels --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cases.sweep import TASKS as BIOMASS
 from benchmarks.problem import restrict
 from benchmarks.workload import Workload
 from fastprobe.backend import Backend
@@ -21,7 +22,16 @@ from fastprobe.specs import FoldSpec
 from fastprobe.tasks import Benchmark
 from fastprobe.units import locate
 
-__all__ = ["KERNEL_PATH", "LANDCOVER", "LOGISTIC_PATH", "SHIPS", "KernelPath", "kernel_benchmark", "ships_benchmark"]
+__all__ = [
+    "KERNEL_PATH",
+    "LANDCOVER",
+    "LOGISTIC_PATH",
+    "SHIPS",
+    "KernelPath",
+    "biomass_benchmark",
+    "kernel_benchmark",
+    "ships_benchmark",
+]
 
 SHIPS = "ships"
 LANDCOVER = ("landcover_agriculture", "landcover_forest")
@@ -38,6 +48,11 @@ def ships_benchmark(workload: Workload) -> Benchmark:
 def kernel_benchmark(workload: Workload) -> Benchmark:
     """Return the benchmark with its largest group of disjoint samples alone, two regressions."""
     return restrict(workload, LANDCOVER).benchmark
+
+
+def biomass_benchmark(workload: Workload) -> Benchmark:
+    """Return the benchmark with the two regressions that all sizes and something else are swept on."""
+    return restrict(workload, BIOMASS).benchmark
 
 
 @dataclass(frozen=True, eq=False)

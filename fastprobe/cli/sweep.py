@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,18 +76,24 @@ Orders = Annotated[
     ),
 ]
 RandomOrders = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--random-orders", metavar="N", parser=a_whole_number("--random-orders", 3), help="Random orders.", **_SWEEP
+        "--random-orders",
+        metavar="N",
+        parser=a_whole_number("--random-orders", 3),
+        help="How many random orders.",
+        show_default="3",
+        **_SWEEP,
     ),
 ]
 PcaRowsChoice = Annotated[
-    PcaRows,
+    PcaRows | None,
     typer.Option(
         "--pca-rows",
         metavar="train|all",
         parser=one_of("--pca-rows", PcaRows),
         help="Rows of the principal components: those that train each fold, or all of the submission.",
+        show_default="train",
         **_SWEEP,
     ),
 ]
@@ -151,8 +158,8 @@ def sweep(
     device: options.DeviceChoice = Device.AUTO,
     sizes: Sizes = None,
     orders: Orders = None,
-    random_orders: RandomOrders = 3,
-    pca_rows: PcaRowsChoice = PcaRows.TRAIN,
+    random_orders: RandomOrders = None,
+    pca_rows: PcaRowsChoice = None,
     alphas: Alphas = None,
     bits: Bits = None,
     quantizers: Quantizers = None,
@@ -182,10 +189,9 @@ def sweep(
     quiet: options.Quiet = False,
 ) -> None:
     """Score every embedding size, strength, bit width or number of labels, and say how small it may be."""
-    if format_ is Format.PARQUET and out is None:
-        Output.plan(format_, None, quiet=quiet)  # which says that there has to be a file
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError("--out", found=f"{str(out)!r}, a file", expected="a folder", fix="name a folder")
+    _require_folder(out, format_)
+    _require_order(orders, "random", "--random-orders", random_orders)
+    _require_order(orders, "pca", "--pca-rows", pca_rows)
     with as_options(_OPTION_OF):
         chosen = build_protocol(
             protocol, alpha=alpha, folds=folds, scheme=fold_scheme, groups=groups, split=split, seed=seed,
@@ -215,8 +221,8 @@ def sweep(
                 benchmark,
                 sizes=sizes,
                 orders=("given",) if orders is None else orders,
-                random_orders=random_orders,
-                pca_rows=pca_rows.value,
+                random_orders=3 if random_orders is None else random_orders,
+                pca_rows=(pca_rows or PcaRows.TRAIN).value,
                 alphas=alphas,
                 alpha="auto" if alpha == "auto" else None,
                 bits=bits,
@@ -235,15 +241,35 @@ def sweep(
         raise
     if out is not None:
         _write(result, out, plots=plots, quiet=quiet)
-    _show(result, format_, quiet=quiet and out is not None)
+    _show(result, format_, silent=quiet and out is not None)
 
 
-def _show(result: Sweep, format_: Format | None, *, quiet: bool) -> None:
+def _require_folder(out: Path | None, format_: Format | None) -> None:
+    """Raise InputError if what is to be written has no folder to go to."""
+    if out is None and format_ is Format.PARQUET:
+        raise InputError(
+            "--format", found="parquet without --out", expected="a folder for it: Parquet is not text",
+            fix="add --out DIR, where sweep.parquet is always written, or use --format csv",
+        )  # fmt: skip
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError("--out", found=f"{str(out)!r}, a file", expected="a folder", fix="name a folder")
+
+
+def _require_order(orders: Sequence[str] | None, name: str, option: str, value: object) -> None:
+    """Raise InputError if an option of an order is given without it."""
+    if value is not None and name not in (orders or ()):
+        raise InputError(
+            option, found=f"{value} without the order {name}", expected=f"{option} only with --orders {name}",
+            fix=f"add {name} to --orders, or leave {option} out",
+        )  # fmt: skip
+
+
+def _show(result: Sweep, format_: Format | None, *, silent: bool) -> None:
+    """Print the result: JSON or CSV where asked for, and otherwise the table, but for `silent`."""
     from fastprobe.cli.sweep_tables import sweep_layout
 
-    if format_ is Format.PARQUET or (quiet and format_ is None):
-        return
-    Output(format_ or Format.TABLE, None, None, quiet).emit(result, partial(sweep_layout, result))
+    screen = format_ if format_ in (Format.JSON, Format.CSV) else None if silent else Format.TABLE
+    Output(screen, None, None, silent).emit(result, partial(sweep_layout, result))
 
 
 def _write(result: Sweep, folder: Path, *, plots: bool, quiet: bool) -> None:

@@ -59,6 +59,9 @@ def sweep_layout(sweep: Sweep, width: int) -> Iterator[RenderableType]:
 
 
 def _title(table: pa.Table, protocol: Mapping[str, Any]) -> str:
+    alphas = table["alpha"].drop_null().unique().to_pylist()
+    if len(alphas) > 1:
+        protocol = {**protocol, "alpha": f"{min(alphas):g} to {max(alphas):g}"}
     submissions = table["submission"].unique().to_pylist()
     if len(submissions) != 1:
         return protocol_title(protocol)
@@ -103,14 +106,17 @@ def _size(answer: Kept, mark: str, *, narrow: bool) -> str:
 
 
 def _sentences(curves: Sequence[Sequence[Kept]], keys: Sequence[str]) -> Iterator[Text]:
-    """Say the first answer of each submission on each task, of its curve with the best full score."""
+    """Say the first answer of each submission on each task, of its curve with the best full score.
+
+    Orders of the same dimensions have the same full score up to rounding: of equal ones, the fewest bytes speak.
+    """
     of_task: dict[tuple[str, str], list[Kept]] = {}
     for first, *_ in curves:
         if first.size is not None:
             of_task.setdefault((first.submission, first.task), []).append(first)
     named = [key for key in CURVE_KEYS if key == "task" or key in keys]
     for answers in [*of_task.values()][:_MAX_SENTENCES]:
-        best = max(answers, key=lambda answer: answer.full_mean or 0.0)
+        best = min(answers, key=lambda answer: (-round(answer.full_mean or 0.0, 4), answer.bytes_per_sample or 0))
         choice = f" (best of {len(answers)} curves)" if len(answers) > 1 else ""
         sentence = (
             f"{describe(named, vars(best))}{choice}: {best.size} of {best.full_size} dimensions "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -96,7 +98,7 @@ def sweep(
         Shares of the training rows of every fold, ascending, above 0 and up to 1; a smaller share is part of a larger.
     join : int
         Also score sets of 2 to `join` submissions, joined dimension by dimension, each divided by its own standard
-        deviation. They are all held in memory.
+        deviation (ridge only). They are all held in memory.
     protocol : str or Protocol
         One whose probe is ``ridge``, ``logistic`` or ``closed-form``.
     folds, device, lenient
@@ -136,12 +138,15 @@ def sweep(
     if isinstance(device, str):
         check_device(device)
     scored = scored_tasks(benchmark, [chosen])
+    if any(chosen.probe_for(task.kind) == "logistic" for task in scored.tasks):
+        spec.require_one_scale()
     listed = submissions if isinstance(submissions, Collection | ReadAhead) else list(submissions)
+    spec.require_members(len(listed))
     parts = Parts(None if out is None else Path(out))
     backend = get_backend(device) if isinstance(device, str) else device
     job = _Job(spec, chosen, scored, backend, parts, lenient, progress, len(listed))
-    with backend.session():
-        tables = [table for table in job.run(in_turn(listed, lenient=lenient))]
+    with backend.session(), closing(job):
+        tables = list(job.run(in_turn(listed, lenient=lenient)))
     return Sweep.concat(tables, chosen.to_dict())
 
 
@@ -156,11 +161,14 @@ class _Source:
         The tasks, of the samples that the submission has.
     rows_of : ndarray of int64
         See :func:`fastprobe.units.locate`.
+    digest : callable
+        Returns the hash of the submission, which is computed beside the work on it.
     """
 
     submission: Submission
     benchmark: Benchmark
     rows_of: Ints
+    digest: Callable[[], str]
 
 
 class _Job:
@@ -192,11 +200,12 @@ class _Job:
         self._labelled = key_of({"ids": benchmark.labelled_ids.tolist()})
         self._total = (count + len(combinations)) * matrices * per_matrix
         self._combinations = combinations
-        if spec.join > 1 and count < 2:
-            raise InputError(
-                "join", found=f"{spec.join} with one submission", expected="two or more submissions to join",
-                fix="give more submissions, or leave join out",
-            )  # fmt: skip
+        self._needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="fastprobe-digest")
+
+    def close(self) -> None:
+        """Let go of the thread that hashes."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
 
     def run(self, submissions: Iterable[Submission]) -> Iterator[pa.Table]:
         """Give the tables of all units."""
@@ -220,11 +229,11 @@ class _Job:
 
     def _source(self, submission: Submission) -> _Source:
         submission = submission.on_host()
+        digest = self._hashing.submit(getattr, submission, "digest")
         rows_of, known = locate(self._benchmark, submission), self._benchmark
-        needed = np.isin(self._benchmark.labelled_ids, np.concatenate([task.ids for task in self._benchmark.tasks]))
-        if (rows_of[needed] < 0).any():
+        if (rows_of[self._needed] < 0).any():
             known, _ = restrict(self._benchmark, submission, lenient=self._lenient)
-        return _Source(submission, known, rows_of)
+        return _Source(submission, known, rows_of, digest.result)
 
     def _swept(self, source: _Source) -> Iterator[pa.Table]:
         """Sweep one submission: bit widths, orders, sample groups in turn."""
@@ -301,7 +310,9 @@ class _Job:
 
     def _as_read(self, source: _Source) -> Matrix:
         labelled = np.sort(source.rows_of[source.rows_of >= 0])
-        return as_read(source.submission, labelled, self._backend, standardize=self._protocol.standardize)
+        return as_read(
+            source.submission, labelled, self._backend, source.digest, standardize=self._protocol.standardize
+        )
 
     def _tables(
         self,
@@ -319,14 +330,8 @@ class _Job:
         spec, backend, protocol = self._spec, self._backend, self._protocol
         for probe, tasks in self._split(group).items():
             components = order.name == "pca" and spec.pca_rows == "train"
-            if components and probe == "logistic":
-                raise InputError(
-                    "orders",
-                    found="pca of the training rows, with logistic probes",
-                    expected="features that are the same for all folds",
-                    fix="use pca_rows='all' (--pca-rows all), or the protocol ridge",
-                )
-            key = self._key(matrix, order, width, sizes, group, probe, tasks)
+            kept = self._parts.kept
+            key = self._key(matrix, order, width, sizes, group, probe, tasks) if kept else ""
             table = self._parts.get(key)
             self._found += table is not None
             if table is None:

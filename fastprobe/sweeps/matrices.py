@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastprobe.embeddings import Submission
 from fastprobe.quantization import quantize
 from fastprobe.sweeps.spec import Order, Width
 
-__all__ = ["Matrix", "as_read", "in_width", "joined", "principal"]
+__all__ = ["Matrix", "as_read", "in_width", "joined", "named", "principal"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -43,8 +43,8 @@ class Matrix:
     variance : float or None
         Square of the scale that standardises the values, for every size that of the whole embedding; None if the
         protocol does not standardise.
-    digest : str
-        Hash of the submissions that it was made of.
+    digest_source : callable
+        Returns :attr:`digest`, when it is computed.
     turned : bool
         Whether these are principal components of the embedding; then the scale is that of the embedding.
     """
@@ -57,8 +57,13 @@ class Matrix:
     quantizer: str
     labelled: Ints
     variance: float | None
-    digest: str
+    digest_source: Callable[[], str]
     turned: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Hash of the submissions that it was made of."""
+        return self.digest_source()
 
     @property
     def d(self) -> int:
@@ -87,10 +92,10 @@ class Matrix:
             squares += np.einsum("ij,ij->j", centered, centered)
         return self.offset + self.step * mean, self.step**2 * squares / count
 
-    def only(self, columns: Ints, name: str, digest: str) -> Matrix:
+    def only(self, columns: Ints, name: str, digest_source: Callable[[], str]) -> Matrix:
         """Give the matrix of some of the dimensions; its features stay where they are, in those of all."""
         kept = {field: getattr(self, field)[columns] for field in ("offset", "step", "item_bits")}
-        return replace(self, name=name, digest=digest, **kept)
+        return replace(self, name=name, digest_source=digest_source, **kept)
 
     @property
     def scale(self) -> Floats | None:
@@ -127,12 +132,14 @@ class Matrix:
         return None
 
 
-def as_read(submission: Submission, labelled: Ints, backend: Backend, *, standardize: bool) -> Matrix:
-    """Give the features of a submission as they were read."""
+def as_read(
+    submission: Submission, labelled: Ints, backend: Backend, digest_source: Callable[[], str], *, standardize: bool
+) -> Matrix:
+    """Give the features of a submission as they were read; `digest_source` returns its hash when that is computed."""
     x, d = submission.x, submission.x.shape[1]
     bits = np.full(d, 8 * x.dtype.itemsize)
     variance = _variance(backend, x, labelled) if standardize else None
-    return Matrix(submission.name, x, np.zeros(d), np.ones(d), bits, "none", labelled, variance, submission.digest)
+    return Matrix(submission.name, x, np.zeros(d), np.ones(d), bits, "none", labelled, variance, digest_source)
 
 
 def in_width(matrix: Matrix, width: Width, backend: Backend) -> Matrix:
@@ -159,10 +166,11 @@ def in_width(matrix: Matrix, width: Width, backend: Backend) -> Matrix:
     )
     if matrix.variance is None or matrix.turned:
         return stored
-    if stored.scale is None:
-        return replace(stored, variance=_variance(backend, stored.x, stored.labelled) * float(stored.step[0]) ** 2)
-    mean, variance = stored.column_moments(stored.labelled)
-    return replace(stored, variance=float(variance.mean() + ((mean - mean.mean()) ** 2).mean()) or 1.0)
+    if stored.scale is None and (stored.offset == stored.offset[0]).all():
+        variance = _variance(backend, stored.x, stored.labelled) * float(stored.step[0]) ** 2
+        return replace(stored, variance=variance or 1.0)
+    mean, spread = stored.column_moments(stored.labelled)
+    return replace(stored, variance=float(spread.mean() + ((mean - mean.mean()) ** 2).mean()) or 1.0)
 
 
 def _variance(backend: Backend, x: NDArray[Any], rows: Ints) -> float:
@@ -183,7 +191,7 @@ def joined(matrices: Sequence[Matrix], rows: Sequence[Ints]) -> Matrix:
     dtype = np.result_type(*(m.x.dtype for m in matrices))
     x = np.concatenate([m.x[r].astype(dtype, copy=False) for m, r in zip(matrices, rows, strict=True)], axis=1)
     each = [1.0 if m.variance is None else m.variance**0.5 for m in matrices]
-    name, digest = named(matrices)
+    name, digest_source = named(matrices)
     quantizers = sorted({m.quantizer for m in matrices})
     return Matrix(
         name,
@@ -194,27 +202,33 @@ def joined(matrices: Sequence[Matrix], rows: Sequence[Ints]) -> Matrix:
         "+".join(quantizers),
         np.arange(len(x)),
         None,
-        digest,
+        digest_source,
     )
 
 
-def named(matrices: Sequence[Matrix]) -> tuple[str, str]:
-    """Name and hash of joined embeddings."""
-    digest = hashlib.blake2b(" ".join(m.digest for m in matrices).encode(), digest_size=16).hexdigest()
+def named(matrices: Sequence[Matrix]) -> tuple[str, Callable[[], str]]:
+    """Name of joined embeddings, and what returns their hash."""
+
+    def digest() -> str:
+        return hashlib.blake2b(" ".join(m.digest for m in matrices).encode(), digest_size=16).hexdigest()
+
     return "+".join(m.name for m in matrices), digest
 
 
 def principal(matrix: Matrix, backend: Backend) -> Matrix:
     """Principal components of all rows of an embedding, largest first, in float64: no label is looked at.
 
-    Their strengths are for the scale of the embedding itself, which a rotation about the mean does not change.
+    Their strengths are for the scale of the embedding itself, which a rotation about the mean does not change. Of every
+    eigenvector the largest entry is positive: a quantiser's range is not the same for a component and its negative.
     """
     xp = backend.xp
     design = backend.design(backend.asarray(matrix.x), np.arange(len(matrix.x)))
     scale = backend.asarray(matrix.step)
     gram = backend.gram(design) * (scale[:, None] * scale)
-    _, basis = backend.eigh(gram)
-    turned = backend.project(design, scale[:, None] * xp.ascontiguousarray(basis[:, ::-1]))
+    _, vectors = backend.eigh(gram)
+    basis = xp.ascontiguousarray(vectors[:, ::-1])
+    largest = basis[xp.abs(basis).argmax(axis=0), xp.arange(matrix.d)]
+    turned = backend.project(design, scale[:, None] * xp.where(largest < 0, -basis, basis))
     x = np.ascontiguousarray(backend.to_numpy(turned))
     d = matrix.d
     return replace(matrix, x=x, offset=np.zeros(d), step=np.ones(d), turned=True)

@@ -122,13 +122,19 @@ class SweepSpec:
         )
         object.__setattr__(self, "fractions", tuple(map(float, self.fractions)))
         expect(is_int(self.join) and self.join >= 1, "join", self.join, "a whole number of at least 1")
-        if "pca" in self.orders and self.pca_rows == "train" and any(width.bits is not None for width in self.widths()):
+        widths = self.widths()
+        if self._turns_per_fold and any(width.bits is not None for width in widths):
             raise InputError(
                 "bits",
                 found="bits with principal components of the training rows, which are others in every fold",
                 expected="one matrix to quantise",
                 fix="use pca_rows='all' (--pca-rows all), or leave the bits or the order pca out",
             )
+
+    @property
+    def _turns_per_fold(self) -> bool:
+        """Whether every fold has principal components of its own."""
+        return "pca" in self.orders and self.pca_rows == "train"
 
     def widths(self) -> list[Width]:
         """Give the bit widths, each with the quantisers that it has."""
@@ -181,6 +187,34 @@ class SweepSpec:
                 fix="leave out what is larger, or give all",
             )
         return sizes
+
+    def require_members(self, count: int) -> None:
+        """Raise InputError if there are too few submissions to join."""
+        if self.join > 1 and count < 2:
+            raise InputError(
+                "join", found=f"{self.join} with one submission", expected="two or more submissions to join",
+                fix="give more submissions, or leave join out",
+            )  # fmt: skip
+
+    def require_one_scale(self) -> None:
+        """Raise InputError unless all folds and dimensions share one matrix and one scale, as logistic probes must."""
+        for where, found, wrong, fix in (
+            (
+                "orders", "pca of the training rows, with logistic probes", self._turns_per_fold,
+                "use pca_rows='all' (--pca-rows all), or the protocol ridge",
+            ),
+            (
+                "quantizers", "dimension, a range for every dimension, with logistic probes",
+                any(width.quantizer == "dimension" for width in self.widths()),
+                "use the quantizer uniform, or the protocol ridge",
+            ),
+            (
+                "join", f"{self.join}, submissions with a scale each, with logistic probes", self.join > 1,
+                "use the protocol ridge, or leave join out",
+            ),
+        ):  # fmt: skip
+            if wrong:
+                raise InputError(where, found=found, expected="features of one scale, the same for all folds", fix=fix)
 
     def require_scorable(self, protocol: Protocol) -> None:
         """Raise InputError if a protocol cannot be swept in this way."""

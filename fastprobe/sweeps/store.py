@@ -58,6 +58,11 @@ class Parts:
             ) from None
         (self._folder / "probe").unlink(missing_ok=True)
 
+    @property
+    def kept(self) -> bool:
+        """Whether anything is kept."""
+        return self._folder is not None
+
     def get(self, key: str) -> pa.Table | None:
         """Return the table of a unit, or None if it is not there. A damaged file counts as not there."""
         if self._folder is None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastprobe.backend import Backend, Design
-from fastprobe.errors import InputError
 from fastprobe.groups import SampleGroup
 from fastprobe.metrics import CONSTANT, decision_statistics, fold_scores
 from fastprobe.probes.inner import last_least, plan_inner, plan_within
@@ -94,6 +93,12 @@ class Unit:
         """Name for messages."""
         names = ", ".join(repr(self.group.tasks[j].name) for j in self.tasks)
         return f"submission {self.matrix.name!r}, {'tasks' if len(self.tasks) > 1 else 'task'} {names}"
+
+    @property
+    def fold_notes(self) -> tuple[str, ...]:
+        """What is to be said of the folds."""
+        asked, made = self.protocol.folds.scheme, self.group.folds.scheme
+        return () if made == asked else (f"{made} folds: {asked} needs classes",)
 
     @property
     def strengths(self) -> list[float]:
@@ -222,7 +227,7 @@ def _ridge_blocks(
                 _counted(
                     (
                         refitted[:, which] & ~failed[:, which],
-                        "fits missed the tolerance and were made again by QR or SVD",
+                        "fits missed the tolerance and were made again in a slower, more exact way",
                     ),
                     (failed[:, which], "fits failed: no way led to a small residual"),
                     (lacking, "folds have training labels of one class"),
@@ -237,7 +242,7 @@ def _ridge_blocks(
             residual = float(np.nanmax(curves.error[:, which])) if not failed[:, which].all() else float("nan")
             yield Block(
                 task, fraction, _median(trained), None if chosen is not None else alpha, scored, strengths, residual,
-                (*task.notes, *notes),
+                (*task.notes, *unit.fold_notes, *notes),
             )  # fmt: skip
 
 
@@ -247,14 +252,8 @@ def _ridge_blocks(
 def _logistic(unit: Unit) -> Iterator[Block]:
     """One fit for every size: only strengths and folds share work."""
     backend, group, n = unit.backend, unit.group, len(unit.rows)
-    if unit.matrix.scale is not None:
-        raise InputError(
-            unit.where,
-            found="dimensions with ranges or scales of their own, and a logistic probe",
-            expected="one scale for all dimensions",
-            fix="use the quantizer uniform, or the protocol ridge",
-        )
-    design, _ = unit.design()
+    design, scale = unit.design()
+    assert scale is None  # SweepSpec.require_one_scale saw to it
     all_training = complements(group.folds.held_out, n)
     for fraction in unit.fractions:
         trained = nested_subsets(all_training, fraction, unit.protocol.folds.seed)
@@ -269,7 +268,11 @@ def _logistic(unit: Unit) -> Iterator[Block]:
             by_size, status, error, strengths = (np.stack(each) for each in zip(*made, strict=True))
             for a in range(by_size.shape[1]):
                 notes = _counted(
-                    *((status[:, a] == s, message) for s in np.unique(status[:, a]) if (message := describe(int(s)))),
+                    *(
+                        (status[:, a] == s, f"fits have no score: {message}")
+                        for s in np.unique(status[:, a])
+                        if (message := describe(int(s)))
+                    ),
                     (
                         (np.isnan(by_size[:, a]) & (status[:, a] == 0)).all(axis=0),
                         f"folds have no score: {CONSTANT['classification']}",
@@ -279,7 +282,7 @@ def _logistic(unit: Unit) -> Iterator[Block]:
                 yield Block(
                     task, fraction, _median(trained), None if unit.choose else unit.alphas[a], by_size[:, a],
                     strengths[:, a] if unit.choose else None, float(known.max()) if known.size else float("nan"),
-                    (*task.notes, *notes),
+                    (*task.notes, *unit.fold_notes, *notes),
                 )  # fmt: skip
 
 

@@ -32,10 +32,12 @@ PARTS: Mapping[str, Part] = {
     "kernels": Part(
         "what this device can do (copies, products, transfers, launches); our kernels as shares of it", 1.5
     ),
-    "parity": Part("the CPU's fold scores and Q beside the GPU's, on the synthetic workload and on real data", 3.0),
+    "parity": Part("the CPU's fold scores and Q beside the GPU's, on the synthetic workload and on real data", 4.0),
     "ridge": Part("time per submission: one, 20 and chosen strengths, from device and host memory; stages", 2.5),
-    "probes": Part("time per submission of logistic probes, kernel ridge and the default protocol", 3.0),
-    "neuco": Part("time per submission of the replay of NeuCo-Bench", 1.5),
+    "sweep": Part("time per submission of every embedding size, with strengths, bits, fractions; operations", 2.5),
+    "probes": Part(
+        "time per submission of logistic probes, kernel ridge, the default protocol, the replay of NeuCo-Bench", 4.5
+    ),
     "peers": Part("torch refits, himalaya, cuML, NeuCo-Bench on the same GPU", 2.5),
 }
 """Every part by its name on the command line, in the order of a full run. A part is a module of the same name here."""

@@ -1,4 +1,4 @@
-"""The replay of NeuCo-Bench: time per submission."""
+"""The replay of NeuCo-Bench: time per submission; a chapter of the part ``probes``."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def run(context: Context) -> None:
         rate = throughput(score, inputs, callers=callers, each=4)
         return Finding(f"{rate:.4g} submissions a second", {"callers": callers, "each": 4, "per_second": rate})
 
-    ledger.measure("submissions in turn, from the host", in_turn)
+    ledger.measure("replay of NeuCo-Bench, submissions in turn, from the host", in_turn)
     for callers in (2, 4):
-        ledger.measure(f"{callers} callers at the same time", lambda callers=callers: in_flight(callers))  # type: ignore[misc]
+        ledger.measure(f"replay, {callers} callers at the same time", lambda callers=callers: in_flight(callers))  # type: ignore[misc]

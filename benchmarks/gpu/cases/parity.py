@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import fastprobe
+from benchmarks.gpu.cases import sweep_parity
 from benchmarks.gpu.context import Context, turned
 from benchmarks.gpu.ledger import Finding, Missed, Skipped
 from benchmarks.gpu.probes import kernel_benchmark
@@ -134,6 +135,7 @@ def _compare(context: Context, title: str, submission: Submission, benchmark: Be
     ledger.measure(
         f"{title}: neuco", lambda: difference(replay(backend), replay("cpu"), NEUCO_TOLERANCE, relative=True)
     )
+    sweep_parity.compare(context, title, submission, benchmark)
 
 
 def _kernel(context: Context, spec: KernelSpec) -> Finding:

@@ -1,4 +1,4 @@
-"""Logistic probes, kernel ridge and the default protocol: time per submission."""
+"""Logistic probes, kernel ridge, the default protocol and the replay of NeuCo-Bench: time per submission."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import fastprobe
 from benchmarks.gpu.batches import Score
+from benchmarks.gpu.cases import neuco
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.ledger import Finding
 from benchmarks.gpu.probes import LOGISTIC_PATH, KernelPath, kernel_benchmark, ships_benchmark
@@ -62,7 +63,7 @@ class _Probes:
 
 
 def run(context: Context) -> None:
-    """Measure the classification by logistic probes, two regressions by kernel ridge, and all tasks by default."""
+    """Measure logistic probes on the classification, kernel ridge on two regressions, the default, and the replay."""
     probes, ledger = _Probes(context), context.ledger
     device, goals = probes.inputs.on_device, (_LOGISTIC_AT_MOST,)
     ledger.measure(
@@ -80,3 +81,4 @@ def run(context: Context) -> None:
     default = probes.scored(probes.everything, "closed-form")
     ledger.measure("closed-form, all tasks, from the device", lambda: paced(context, default, device))
     ledger.measure("closed-form, all tasks, from the host", lambda: paced(context, default, probes.inputs.on_host))
+    neuco.run(context)

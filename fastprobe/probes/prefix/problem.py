@@ -16,6 +16,9 @@ __all__ = ["Moments", "PrefixProblem", "require_memory"]
 
 Ints = NDArray[np.int64]
 
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""What rounding makes of a product of labels and features that is 0, relative to their sizes, at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -140,6 +143,9 @@ class PrefixProblem:
             cross += self.total[1]
         backend.update_gram(gram, x, sign)
         backend.update_gram(gram, x_sum / xp.sqrt(sizes), -1.0)
+        squares = (x * x).sum(axis=(1, 2))[:, None] if add else xp.trace(self.total[0])
+        rounding = _ROUNDING**2 * squares * (self.y_centered * self.y_centered).sum(axis=0)
+        cross *= ((cross * cross).sum(axis=2) > rounding)[:, :, None]  # labels that are constant, such as a rare class
         return Moments(gram, cross, x_sum / sizes, (y_sum / sizes)[:, 0] + self.y_mean)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +101,12 @@ class Predictions:
     y: Array
     sizes: NDArray[np.int64]
 
-    def only(self, xp: Any, columns: Sequence[int]) -> Predictions:
+    def only(self, backend: Backend, columns: Sequence[int]) -> Predictions:
         """Keep some label columns."""
         if list(columns) == list(range(self.z.shape[2])):
             return self
-        z, mean, y = (xp.ascontiguousarray(a[..., list(columns)]) for a in (self.z, self.mean, self.y))
+        kept = backend.asarray(np.array(columns))
+        z, mean, y = (backend.xp.ascontiguousarray(a[..., kept]) for a in (self.z, self.mean, self.y))
         return Predictions(self.features, z, mean, y, self.sizes)
 
 
@@ -123,16 +123,15 @@ def scores(
 
     As :func:`fastprobe.metrics.fold_scores`.
     """
-    xp = backend.xp
     out = np.full((len(predicted.sizes), len(columns), len(sizes)), np.nan)
     if columns.regressions:
         which = [columns.of_task[j].start for j in columns.regressions]
-        sse, tss = _squares(backend, predicted.only(xp, which), sizes), truth.tss[parts][:, which, None]
+        sse, tss = _squares(backend, predicted.only(backend, which), sizes), truth.tss[parts][:, which, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             out[:, columns.regressions] = np.where(tss > 0, 1.0 - sse / tss, np.nan)
     if columns.binary:
         which = [columns.of_task[j].start for j in columns.binary]
-        some = predicted.only(xp, which)
+        some = predicted.only(backend, which)
         counts = backend.prefix_confusion(some.features, some.z, some.mean, some.y, some.sizes)
         hits, wrong, missed = np.moveaxis(backend.to_numpy(counts)[..., sizes - 1], 2, 0)
         with np.errstate(invalid="ignore"):
@@ -140,7 +139,7 @@ def scores(
         out[:, columns.binary] = np.where(truth.mixed[parts][:, which, None], f1, np.nan)
     for j in columns.multiple:
         of = columns.of_task[j]
-        some = predicted.only(xp, range(of.start, of.stop))
+        some = predicted.only(backend, range(of.start, of.stop))
         mixed: NDArray[np.bool_] = np.any(truth.mixed[parts][:, of], axis=1, keepdims=True)
         out[:, j] = np.where(mixed, _macro_f1(backend, some, sizes), np.nan)
     return out

@@ -29,7 +29,8 @@ def inner_cells(plan: InnerPlan, n: int) -> tuple[Cells, Ints]:
     ndarray of int64, shape (P,)
         The fold that each part validates.
     """
-    validate = sorted((entry for entry in plan.validate if len(entry[2])), key=lambda entry: entry[1])
+    leaves_some = [len(left_out) < n for left_out in plan.left_out]  # all are of one group that must not be separated
+    validate = sorted((v for v in plan.validate if len(v[2]) and leaves_some[v[1]]), key=lambda entry: entry[1])
     folds = np.array([fold for fold, _, _ in validate], dtype=np.int64)
     used, cell = np.unique([p for _, p, _ in validate], return_inverse=True)
     rows = [part for _, _, part in validate]
@@ -43,7 +44,9 @@ def inner_cells(plan: InnerPlan, n: int) -> tuple[Cells, Ints]:
 
 
 def mean_losses(curves: Curves, cells: Cells, fold_of: Ints, folds: int) -> NDArray[np.float64]:
-    """Mean loss over the validation rows of every fold, shape (folds, A, tasks, S); infinite where a fit failed.
+    """Mean loss over the validation rows of every fold, shape (folds, A, tasks, S).
+
+    Infinite where a fit failed, and for a fold that has no validation rows, as some rows must be left to train.
 
     Parameters
     ----------
@@ -60,4 +63,5 @@ def mean_losses(curves: Curves, cells: Cells, fold_of: Ints, folds: int) -> NDAr
         failed = curves.failed[cells.cell[part]][:, None, None]
         total[fold] += np.where(failed, np.inf, size * curves.values[part])
         count[fold] += size
-    return total / count[:, None, None, None]
+    total[count == 0] = np.inf
+    return total / np.maximum(count, 1)[:, None, None, None]

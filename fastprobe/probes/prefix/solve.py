@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastprobe.backend.base import Array, Backend, RowSets
-from fastprobe.probes.prefix.cells import Cells, complements
+from fastprobe.probes.prefix.cells import Cells
 from fastprobe.probes.prefix.factors import Factored, Factorise, by_cholesky, by_components, by_qr, by_singular_values
 from fastprobe.probes.prefix.leverage import Whitened, leave_out, pays, whiten
 from fastprobe.probes.prefix.problem import Moments, PrefixProblem
@@ -68,6 +68,9 @@ def solve(
     components : bool
         Leading principal components of the rows that train, instead of leading features.
     """
+    if not len(cells.trained):
+        none = np.empty((0, len(alphas)))
+        return Curves(np.empty((*none.shape, *shape)), none, none.astype(bool))
     run = _Run(problem, cells, alphas, reduce, shape, components)
     if not (components or run.adds) and pays(
         problem.n, problem.d, run.widest, len(cells.trained), problem.backend.rates
@@ -102,8 +105,7 @@ class _Run:
         self._components = components
         self._trained = list(cells.trained)
         self._others = [
-            np.concatenate([tested, np.setdiff1d(others, tested)])  # the rows that are predicted come first
-            for tested, others in zip(cells.tested, complements(cells.trained, problem.n), strict=True)
+            _others(problem.n, trained, tested) for trained, tested in zip(cells.trained, cells.tested, strict=True)
         ]
         self.adds = problem.adds(self._trained)
         self.widest = max(map(len, self._trained if self.adds else self._others))
@@ -176,6 +178,14 @@ class _Run:
     def _keep(self, parts: _Parts, factored: Factored, mean: Array, chunk: slice, a: int) -> None:
         self.error[chunk, a] = self._problem.backend.to_numpy(factored.error)
         self.values[parts.which, a] = self._reduce(parts.predictions(factored, mean), parts.which)
+
+
+def _others(n: int, trained: Ints, tested: Ints) -> Ints:
+    """Rows that do not train a fit, those that it predicts first."""
+    rest = np.ones(n, dtype=bool)
+    rest[trained] = False
+    rest[tested] = False
+    return np.concatenate([tested, np.flatnonzero(rest)])
 
 
 class _Parts:
