@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fastprobe.ranking import Leaderboard, leaderboard
     from fastprobe.results import Scores, TaskScore
     from fastprobe.specs import FoldSpec, ReplaySpec
+    from fastprobe.store.ingest import ingest
+    from fastprobe.store.store import Store
     from fastprobe.sweeps.job import sweep
     from fastprobe.sweeps.table import Sweep
     from fastprobe.tasks import Benchmark, Task
@@ -46,11 +48,13 @@ _HOME = {
     "Quantized": "quantization",
     "ReplaySpec": "specs",
     "Scores": "results",
+    "Store": "store.store",
     "Submission": "embeddings",
     "Sweep": "sweeps.table",
     "Task": "tasks",
     "TaskScore": "results",
     "compare_protocols": "agreement",
+    "ingest": "store.ingest",
     "leaderboard": "ranking",
     "load_probe": "compat.neuco.probe",
     "q_score": "qscore",
@@ -76,12 +80,14 @@ __all__ = [
     "Quantized",
     "ReplaySpec",
     "Scores",
+    "Store",
     "Submission",
     "Sweep",
     "Task",
     "TaskScore",
     "__version__",
     "compare_protocols",
+    "ingest",
     "leaderboard",
     "load_probe",
     "q_score",

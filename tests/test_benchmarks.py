@@ -517,6 +517,7 @@ def small_settings(workload: Workload, folder: Path) -> Settings:
     return found
 
 
+@pytest.mark.slow  # a benchmark, its peers included
 def test_logistic_case_compares_and_counts(workload: Workload, tmp_path: Path) -> None:
     found = logistic.run(small_settings(workload, tmp_path))
     assert disagreements(found) == []
@@ -536,12 +537,14 @@ def test_logistic_case_compares_and_counts(workload: Workload, tmp_path: Path) -
     assert header.endswith("| largest difference | gradient norm | F1 flips | Q of these folds | note |")
 
 
+@pytest.mark.slow  # a benchmark, its peers included
 def test_kernel_case_agrees(workload: Workload, tmp_path: Path) -> None:
     found = kernel.run(small_settings(workload, tmp_path))
     assert disagreements(found) == []
     assert [row.difference is None for row in found.rows] == [False, True, False, True, False, True]
 
 
+@pytest.mark.slow  # a benchmark, its peers included
 def test_closed_form_case_agrees_with_nested_loops(workload: Workload, tmp_path: Path) -> None:
     found = closed_form.run(small_settings(workload, tmp_path))
     assert disagreements(found) == []
@@ -623,6 +626,7 @@ def test_refits_of_all_dimensions_are_those_of_the_ridge_case(biomass: Workload)
     assert (found.seconds > 0).all()
 
 
+@pytest.mark.slow  # a benchmark, its peers included
 def test_sweep_case_agrees_and_scales_up(workload: Workload, tmp_path: Path) -> None:
     found = sweep.run(small_settings(workload, tmp_path))
     assert disagreements(found) == []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import shutil
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
-from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from prefix_twin import KINDS, Case, draw, predictions, refit, refit_sklearn, score, undecided
 from problems import EPS
+from sklearn.metrics import f1_score, r2_score
 from strict_namespace import Namespace
 
 from fastprobe import InputError
@@ -115,7 +116,7 @@ def check(
 ) -> None:
     """Hold all predictions of a way to refits; `needs_refuge` None leaves open whether fits were made again."""
     components = way == "components"
-    with patch.object(solving, "pays", lambda *_: way == "leaving out"):
+    with patch.object(solving, "pays", lambda *_, **__: way == "leaving out"):
         found, curves = predictions(case, backend, components=components)
     assert not curves.failed.any()
     if needs_refuge is not None:
@@ -128,7 +129,7 @@ def check(
                 room = largest * (case.tolerance(cell, alpha) + turning[size - 1])
                 wanted = refit(case, cell, size, alpha, components=components)
                 assert np.abs(found[cell, a, : len(test), :, size - 1] - wanted).max() <= room, (cell, alpha, size)
-                if oracle and not components:
+                if oracle and not components and size in (1, case.d):
                     other = refit_sklearn(case, cell, size, alpha)
                     assert np.abs(found[cell, a, : len(test), :, size - 1] - other).max() <= room
 
@@ -147,7 +148,7 @@ def check_random(way: str, **drawn: Any) -> None:
     check(draw(**drawn), way, CPU, drawn["seed"], oracle=True, needs_refuge=None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @cases
 def test_random_problems(**drawn: Any) -> None:
     check_random(**drawn)
@@ -177,11 +178,16 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes(shape: str, way: str) -> None:
     """Regressions, two and three classes side by side; folds differ in size, and share rows."""
-    check(draw(5, folds=3, alphas=(1.0, 1e4), **SHAPES[shape]), way, CPU, oracle=True)
+    check(draw(5, folds=3, alphas=(1.0,), **SHAPES[shape]), way, CPU, oracle=True)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("where", BACKENDS[1:])
+@pytest.mark.parametrize(
+    ("where", "way"),
+    [
+        *itertools.product(BACKENDS[1:-1], WAYS),
+        *(pytest.param(BACKENDS[-1], way, marks=pytest.mark.slow) for way in WAYS),
+    ],
+)
 def test_backends(where: str, way: str) -> None:
     case = draw(6, 40, 9, 4, alphas=(0.1, 100.0), scaled=True, dtype=np.float32)
     check(case, way, backend_of(where))
@@ -197,7 +203,7 @@ def test_backends(where: str, way: str) -> None:
     [
         *((where, shape) for where in ("cpu", "strict") for shape in ("tall", "wide", "factors", "few rows train")),
         ("numpy", "tall"),
-        ("stand-in", "tall"),
+        pytest.param("stand-in", "tall", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("way", WAYS)
@@ -225,7 +231,7 @@ def test_only_what_missed_the_tolerance_is_made_again() -> None:
             return lower, ok & bool(a.reshape(-1)[0] < 1e6)
 
     case = draw(9, 40, 9, 3, alphas=(1.0, 1e7))
-    with patch.object(solving, "pays", lambda *_: False):
+    with patch.object(solving, "pays", lambda *_, **__: False):
         wanted, _ = predictions(case, CPU)
         found, curves = predictions(case, AtWeak(CPU, "cholesky"))
     assert curves.refactorised.tolist() == [[False, True]] * 3
@@ -242,7 +248,7 @@ def test_fits_that_no_way_leads_to_are_failures() -> None:
     def no_qr(a: Floats, mode: str) -> Floats:
         return np.full((a.shape[1], a.shape[1]), np.nan)
 
-    with patch.object(solving, "pays", lambda *_: False), patch.object(np.linalg, "qr", no_qr):
+    with patch.object(solving, "pays", lambda *_, **__: False), patch.object(np.linalg, "qr", no_qr):
         _, curves = predictions(case, Refusing(CPU, "cholesky"))
     assert curves.failed.all()
     assert curves.refactorised.all()
@@ -291,7 +297,7 @@ def test_features_that_depend_on_each_other_with_next_to_no_penalty(way: str) ->
     y = x[:, :1] + 2 * x[:, 2:3] + rng.integers(-500, 500, (30, 1))
     cells = Cells.whole([np.arange(6, 30), np.arange(24)], [np.arange(6), np.arange(24, 30)])
     case = Case(x.astype(np.float64), None, ("regression",), [y[:, 0].astype(np.float64)], cells, (float(alpha),))
-    with patch.object(solving, "pays", lambda *_: way == "leaving out"):
+    with patch.object(solving, "pays", lambda *_, **__: way == "leaving out"):
         found, curves = predictions(case, CPU)
     assert curves.refactorised.any()
     assert not curves.failed.any()
@@ -313,11 +319,25 @@ def test_a_class_that_no_training_row_has_fails_nothing() -> None:
     cells = Cells.whole([np.arange(3, 40), np.arange(3, 15)], [np.arange(3), np.arange(15, 40)])
     case = Case(x, None, ("three classes",), [codes], cells, (0.01,))
     for way in WAYS:
-        with patch.object(solving, "pays", lambda *_, way=way: way == "leaving out"):
+        with patch.object(solving, "pays", lambda *_, way=way, **__: way == "leaving out"):
             found, curves = predictions(case, CPU, components=way == "components")
         assert not curves.failed.any()
         assert np.abs(found[0, 0, :3, 2] + 1).max() <= case.tolerance(0, 0.01)
         assert np.abs(found[1, 0, :, 2] + 1).max() <= case.tolerance(1, 0.01)
+
+
+def test_the_oracle_scores_as_scikit_learn_does() -> None:
+    rng = np.random.default_rng(19)
+    for _ in range(30):
+        truth, guess = rng.standard_normal((2, 12))
+        assert score("regression", truth, guess[:, None]) == pytest.approx(r2_score(truth, guess), abs=1e-13)
+        codes = np.append(rng.integers(0, 2, 11), 1.0)
+        wanted = f1_score(codes, guess > 0, zero_division=0.0) if (codes == 0).any() else np.nan
+        assert score("binary", codes, guess[:, None]) == pytest.approx(wanted, abs=1e-15, nan_ok=True)
+        codes, values = np.append(rng.integers(0, 3, 4), [0.0, 1.0]), rng.standard_normal((6, 3))
+        picked = values.argmax(axis=1)
+        wanted = f1_score(codes, picked, average="macro", labels=np.union1d(codes, picked))
+        assert score("three classes", codes, values) == pytest.approx(wanted, abs=1e-15)
 
 
 # --- Scores, losses, parts --------------------------------------------------------------------------------------------
@@ -363,7 +383,7 @@ def test_scores_and_losses(way: str, where: str) -> None:
     truth, columns = Truth.of(case.y, case.cells), case.columns
 
     def run(reduce: Any) -> Floats:
-        with patch.object(solving, "pays", lambda *_: way == "leaving out"), backend.session():
+        with patch.object(solving, "pays", lambda *_, **__: way == "leaving out"), backend.session():
             problem = case.problem(backend)
             return solve(problem, case.cells, case.alphas, reduce, (5, 4), components=way == "components").values
 
@@ -397,7 +417,7 @@ def test_predictions_of_a_class_of_its_own_count_in_macro_f1() -> None:
     assert np.isnan(found).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("where", ["cpu", "cpu, two threads", "numpy", "strict, cell by cell", "stand-in"])
+@pytest.mark.parametrize("where", ["cpu", "cpu, two threads", "numpy", "strict, cell by cell"])
 @pytest.mark.parametrize("way", WAYS)
 def test_parts_of_the_rows_that_a_fit_predicts(way: str, where: str) -> None:
     """Of different sizes, several of one fit; their labels and predictions are those of their rows."""
@@ -409,7 +429,7 @@ def test_parts_of_the_rows_that_a_fit_predicts(way: str, where: str) -> None:
     assert [cells.rows(p).tolist() for p in range(5)] == [[4], [1, 9], [7, 30], [20, 21, 22], [2, 40]]
     assert cells.parts_of(slice(1, 3)) == slice(2, 5)
     case = replace(whole, cells=cells)
-    with patch.object(solving, "pays", lambda *_: way == "leaving out"):
+    with patch.object(solving, "pays", lambda *_, **__: way == "leaving out"):
         found, curves = predictions(case, backend_of(where), components=way == "components")
     assert curves.error.shape == (3, 2)
     for part, (cell, start, stop) in enumerate(zip(cells.cell, cells.start, cells.stop, strict=True)):
@@ -425,7 +445,10 @@ GRID = [10.0**e for e in range(-2, 5)]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("scheme", "folds", "fraction"), [("shuffle", 6, 1.0), ("kfold", 3, 1.0), ("shuffle", 4, 0.4)])
+@pytest.mark.parametrize(
+    ("scheme", "folds", "fraction"),
+    [("shuffle", 6, 1.0), pytest.param("kfold", 3, 1.0, marks=pytest.mark.slow), ("shuffle", 4, 0.4)],
+)
 def test_the_strength_of_every_size_is_that_of_naive_nested_refits(
     way: str, scheme: str, folds: int, fraction: float
 ) -> None:
@@ -439,7 +462,7 @@ def test_the_strength_of_every_size_is_that_of_naive_nested_refits(
     assert sum(map(len, cells.tested)) == sum(len(rows) for _, _, rows in plan.validate)
     for seen, validated in zip(cells.trained, cells.tested, strict=True):
         assert not np.intersect1d(seen, validated).size
-    with patch.object(solving, "pays", lambda *_: way == "leaving out"):
+    with patch.object(solving, "pays", lambda *_, **__: way == "leaving out"):
         curves = solve(
             case.problem(CPU), cells, GRID, lambda p, _: losses(CPU, case.columns, p, sizes), (3, 3),
             components=way == "components",
@@ -490,7 +513,7 @@ def test_subsets_are_nested_seeded_and_as_many_as_asked_for() -> None:
     shares = [0.01, 0.1, 0.3, 0.77, 1.0]
     drawn = [nested_subsets(trained, share, 5) for share in shares]
     assert [[len(rows) for rows in one] for one in drawn] == [[2, 2], [3, 4], [9, 11], [24, 27], [30, 35]]
-    for fewer, more in pairwise(drawn):
+    for fewer, more in itertools.pairwise(drawn):
         for a, b, whole in zip(fewer, more, trained, strict=True):
             assert np.isin(a, b).all()
             assert (np.diff(a) > 0).all()
@@ -503,6 +526,7 @@ def test_subsets_are_nested_seeded_and_as_many_as_asked_for() -> None:
 def test_leaving_out_pays_where_few_of_many_wide_rows_are_left_out_often() -> None:
     assert pays(2415, 1024, 242, 40, CPU_RATES)
     assert pays(4691, 1024, 470, 40, H100)
+    assert pays(2415, 1024, 242, 40, CPU_RATES, kept=False)
     assert not pays(100_000, 16, 10_000, 40, CPU_RATES)  # the Gram matrices are tiny
     assert not pays(2415, 1024, 242, 1, CPU_RATES)  # the fit on all rows is for one
 
@@ -552,7 +576,7 @@ def test_a_gram_matrix_that_is_known_is_not_multiplied_again() -> None:
     design = CPU.design(case.x, np.arange(50))
     for way in WAYS[:2]:
         problem = PrefixProblem(backend, design, case.y, case.scale, known)
-        with patch.object(solving, "pays", lambda *_, way=way: way == "leaving out"):
+        with patch.object(solving, "pays", lambda *_, way=way, **__: way == "leaving out"):
             curves = solve(problem, case.cells, [1.0], lambda p, _: losses(CPU, case.columns, p, np.array([6])), (3, 1))
         for cell, test in enumerate(case.cells.tested):
             squares = ((refit(case, cell, 6, 1.0) - case.y[test]) ** 2).mean(axis=0)

@@ -16,8 +16,10 @@ from fastprobe.cli.check import check
 from fastprobe.cli.demo import demo
 from fastprobe.cli.doctor import doctor
 from fastprobe.cli.failure import GuardedGroup
+from fastprobe.cli.ingest import ingest
 from fastprobe.cli.leaderboard import leaderboard
 from fastprobe.cli.neuco import neuco
+from fastprobe.cli.run import run
 from fastprobe.cli.score import score
 from fastprobe.cli.sweep import sweep
 
@@ -26,7 +28,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="fastprobe",
     help="Exact, batched scoring of embeddings by linear probes.",
-    epilog="Exit status: 0 done; 2 the input or the options are wrong; 130 interrupted; 1 anything else.",
+    epilog="Exit status: 0 done; 2 the input or the options are wrong; 3 some submissions of a bulk job failed; "
+    "130 interrupted; 1 anything else.",
     cls=GuardedGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,7 +56,7 @@ def fastprobe(
         raise typer.Exit(2)
 
 
-for command in (demo, score, leaderboard, sweep, neuco, check, doctor):
+for command in (demo, score, ingest, run, leaderboard, sweep, neuco, check, doctor):
     app.command()(command)
 
 

@@ -168,6 +168,8 @@ def require_distinct(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
             raise InputError(str(path), found="nothing there", expected="a submission file", fix="check the path")
+        if path.is_dir() or path.suffix == ".zip":
+            _require_no_store(path)
         if (before := named.setdefault(path.stem, path)) is not path:
             raise InputError(
                 "SUBMISSION",
@@ -175,3 +177,15 @@ def require_distinct(paths: Sequence[Path]) -> None:
                 expected="a different file name, without its suffix, for each submission",
                 fix="rename one of the files, or give it once",
             )
+
+
+def _require_no_store(path: Path) -> None:
+    from fastprobe.store import is_store
+
+    if is_store(path):
+        raise InputError(
+            str(path),
+            found="a store of many submissions",
+            expected="a file of one",
+            fix=f"score it with fastprobe run {path} --labels DIR --out RUN_DIR, or name the files that it was made of",
+        )

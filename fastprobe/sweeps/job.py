@@ -118,14 +118,14 @@ def sweep(
         If a submission, the benchmark, an option or their combination is wrong.
     """
     spec = SweepSpec(
-        sizes=sizes if sizes is None or isinstance(sizes, str) else tuple(sizes),
+        sizes=sizes if sizes is None or isinstance(sizes, str) else _plain(sizes),
         orders=tuple(orders),
         random_orders=random_orders,
         pca_rows=pca_rows,
-        alphas=None if alphas is None else tuple(alphas),
-        bits=None if bits is None else tuple(bits),
+        alphas=None if alphas is None else _plain(alphas),
+        bits=None if bits is None else _plain(bits),
         quantizers=None if quantizers is None else tuple(quantizers),
-        fractions=tuple(fractions),
+        fractions=_plain(fractions),
         join=join,
     )  # fmt: skip
     chosen = protocol if isinstance(protocol, Protocol) else Protocol.load(protocol)
@@ -138,6 +138,8 @@ def sweep(
     if isinstance(device, str):
         check_device(device)
     scored = scored_tasks(benchmark, [chosen])
+    if left_out := [task.name for task in benchmark.tasks if task not in scored.tasks]:
+        _log.warning("the protocol %s leaves out the regression tasks %s", chosen.name, ", ".join(left_out))
     if any(chosen.probe_for(task.kind) == "logistic" for task in scored.tasks):
         spec.require_one_scale()
     listed = submissions if isinstance(submissions, Collection | ReadAhead) else list(submissions)
@@ -148,6 +150,11 @@ def sweep(
     with backend.session(), closing(job):
         tables = list(job.run(in_turn(listed, lenient=lenient)))
     return Sweep.concat(tables, chosen.to_dict())
+
+
+def _plain(numbers: Iterable[Any]) -> tuple[Any, ...]:
+    """Make numbers of NumPy numbers of Python; what else there is stays, to be refused."""
+    return tuple(number.item() if isinstance(number, np.generic) else number for number in numbers)
 
 
 @dataclass(eq=False)

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastprobe.backend.base import Array, RowSets, relative_error
+from fastprobe.backend.base import Array, Design, RowSets, relative_error
 from fastprobe.planner import Rates
 from fastprobe.probes.prefix.factors import Factored
 from fastprobe.probes.prefix.problem import PrefixProblem
 
-__all__ = ["Whitened", "leave_out", "pays", "whiten"]
+__all__ = ["Whitened", "keeps", "leave_out", "pays", "whiten"]
 
 _PANEL = 64  # features that are factorised at once
 
@@ -38,20 +38,32 @@ class Whitened:
 
     Attributes
     ----------
-    features : array, shape (n, d)
-        ``Xc L'^-1``.
+    lower : array, shape (d, d)
+        L, of which the lower triangle is read.
+    features : array, shape (n, d), or None
+        ``Xc L'^-1``; None where they are made for the rows of a set when those are asked for.
     z : array, shape (t, d)
         ``L^-1 Xc'y``.
     """
 
-    features: Array
+    lower: Array
+    features: Array | None
     z: Array
 
 
-def pays(n: int, d: int, m: int, sets: int, rates: Rates) -> bool:
-    """Whether leaving m of n rows out costs less than factorising the Gram matrices of the others, for all sets."""
-    once = n * d * d / rates.gemm + n * d * d / rates.trsm + d**3 / 3 / rates.potrf
-    each = 4 * d * m * (m + _PANEL) / rates.gemm
+def keeps(design: Design) -> bool:
+    """Whether the whitened features of all rows are kept: not of codes of a byte, to have no float copy of them all."""
+    return design.x.dtype.itemsize > 1
+
+
+def pays(n: int, d: int, m: int, sets: int, rates: Rates, *, kept: bool = True) -> bool:
+    """Whether leaving m of n rows out costs less than factorising the Gram matrices of the others, for all sets.
+
+    `kept` says whether the rows of all sets are whitened once, rather than those of every set for itself.
+    """
+    whiten = d * d / rates.trsm
+    once = n * d * d / rates.gemm + d**3 / 3 / rates.potrf + (n * whiten if kept else 0.0)
+    each = 4 * d * m * (m + _PANEL) / rates.gemm + (0.0 if kept else m * whiten)
     factorise = m * d * d / rates.gemm + m * d * d / rates.trsm + d**3 / 3 / rates.potrf
     return once + sets * each < sets * factorise
 
@@ -67,13 +79,24 @@ def whiten(problem: PrefixProblem, alpha: float) -> Whitened | None:
     z = backend.solve_triangular(lower, cross)
     if problem.scale is not None:
         lower = lower / problem.scale[:, None]  # L^-1 (D x) is (D^-1 L)^-1 x
-    return Whitened(backend.whiten(problem.design, lower), z)
+    features = backend.whiten(problem.design, lower) if keeps(problem.design) else None
+    return Whitened(lower, features, z)
+
+
+def _rows(problem: PrefixProblem, fitted: Whitened, sets: RowSets, chunk: slice) -> Array:
+    """Whitened rows of the sets of a chunk, (k, m, d); zero in padded slots."""
+    if fitted.features is not None:
+        return problem.backend.take(fitted.features, sets, chunk)
+    xp, numbers, mask = problem.backend.xp, sets.rows[chunk], sets.mask[chunk]
+    some = Design(xp.ascontiguousarray(problem.design.x[numbers.reshape(-1)]), problem.design.mean)
+    rows = problem.backend.whiten(some, fitted.lower).reshape(*numbers.shape, problem.d)
+    return xp.where(mask[:, :, None], rows, 0.0)
 
 
 def leave_out(problem: PrefixProblem, fitted: Whitened, sets: RowSets, chunk: slice) -> tuple[Factored, Array]:
     """Leave out the sets of a chunk: their factored rows, and the mean labels (k, t) of the rows that train."""
     backend, xp, n, d = problem.backend, problem.backend.xp, problem.n, problem.d
-    rows, y = backend.take(fitted.features, sets, chunk), backend.take(problem.y_centered, sets, chunk)
+    rows, y = _rows(problem, fitted, sets, chunk), backend.take(problem.y_centered, sets, chunk)
     inside = sets.mask[chunk][:, :, None] * 1.0
     n_train = n - inside.sum(axis=1, keepdims=True)
     mean = -y.sum(axis=1, keepdims=True) / n_train

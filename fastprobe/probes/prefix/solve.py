@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastprobe.backend.base import Array, Backend, RowSets
 from fastprobe.probes.prefix.cells import Cells
 from fastprobe.probes.prefix.factors import Factored, Factorise, by_cholesky, by_components, by_qr, by_singular_values
-from fastprobe.probes.prefix.leverage import Whitened, leave_out, pays, whiten
+from fastprobe.probes.prefix.leverage import Whitened, keeps, leave_out, pays, whiten
 from fastprobe.probes.prefix.problem import Moments, PrefixProblem
 from fastprobe.probes.prefix.scan import Predictions
 from fastprobe.probes.ridge.solve import TOLERANCE
@@ -72,9 +72,8 @@ def solve(
         none = np.empty((0, len(alphas)))
         return Curves(np.empty((*none.shape, *shape)), none, none.astype(bool))
     run = _Run(problem, cells, alphas, reduce, shape, components)
-    if not (components or run.adds) and pays(
-        problem.n, problem.d, run.widest, len(cells.trained), problem.backend.rates
-    ):
+    rates, kept = problem.backend.rates, keeps(problem.design)
+    if not (components or run.adds) and pays(problem.n, problem.d, run.widest, len(cells.trained), rates, kept=kept):
         run.by_leverage()
     else:
         run.by_factorising()

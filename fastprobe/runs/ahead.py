@@ -1,0 +1,82 @@
+"""Work that is done ahead of who asks for it, in a thread of its own that nobody has to wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Ahead"]
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """An iterator whose next items are made in a thread of its own, before they are asked for.
+
+    An error is raised when those made before it have been given. After :meth:`close` what has been made is still given,
+    and then there is no more; what is being made at that moment is not waited for, and lost.
+
+    Parameters
+    ----------
+    items : iterable
+        Asked in that thread only.
+    most : int
+        How many items may wait.
+    name : str
+        Of the thread. It does not keep the process alive.
+    """
+
+    def __init__(self, items: Iterable[T], *, most: int, name: str) -> None:
+        self._most = most
+        self._waiting: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._error: BaseException | None = None
+        threading.Thread(target=self._make, args=(items,), name=name, daemon=True).start()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            if self._waiting:
+                self._changed.notify_all()
+                return self._waiting.popleft()
+            error, self._error = self._error, None
+        raise StopIteration if error is None else error
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _make(self, items: Iterable[T]) -> None:
+        error: BaseException | None = None
+        try:
+            coming = iter(items)
+            while self._has_room():
+                self._add(next(coming))  # which holds none of them
+        except StopIteration:
+            pass
+        except BaseException as wrong:  # raised where it is asked for
+            error = wrong
+        with self._changed:
+            if not self._ended:
+                self._error, self._ended = error, True
+            self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        """Wait until fewer than `most` are waiting; false if nothing more is asked for."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self._waiting) < self._most)
+            return not self._ended
+
+    def _add(self, item: T) -> None:
+        with self._changed:
+            if not self._ended:
+                self._waiting.append(item)
+                self._changed.notify_all()
