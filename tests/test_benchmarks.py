@@ -388,6 +388,7 @@ def test_reading_adds_up_every_value() -> None:
     assert reading.read(x, pieces, 2) == sum(x[rows].sum() for rows in pieces)
 
 
+@pytest.mark.slow  # a benchmark, its peers included
 def test_case_compares_with_neuco_bench(
     workload: Workload, replayed: ours.Replayed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -642,6 +642,7 @@ def test_ridge_and_its_stages_are_timed() -> None:
     assert not [name for name, entry in entries.items() if entry.status == "failed"], entries
 
 
+@pytest.mark.slow
 def test_the_other_probes_are_timed() -> None:
     entries = done("probes", seconds=4.0)
     assert "failed" not in statuses(entries).values(), entries
