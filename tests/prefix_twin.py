@@ -107,7 +107,7 @@ class Case:
         values[: len(roots)] = roots**2
         rank = (values > 100 * EPS * values[0]).sum()
         gaps = values[:-1] - values[1:]
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             turned = 100 * EPS * values[0] / gaps
         turned[rank:] = 0.0  # directions without training rows have no part in a prediction, whatever they are
         return turned
