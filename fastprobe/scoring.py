@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastprobe.backend import Backend
 from fastprobe.backend.select import cores
@@ -24,7 +25,7 @@ from fastprobe.results import TaskScore
 from fastprobe.tasks import Benchmark
 from fastprobe.units import Located, Scorer, locate
 
-__all__ = ["Progress", "Run", "restrict"]
+__all__ = ["Progress", "Run", "located", "needed_ids", "restrict"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (submission, units done, units in all) whenever a unit is finished: a sample group of a submission for
@@ -90,7 +91,7 @@ class Run:
         self._coming, self._count = coming, count
         self._benchmark, self._backend, self._scorers = benchmark, backend, scorers
         self._on_host, self._lenient, self._progress = on_host, lenient, progress
-        self._needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
+        self._needed = needed_ids(benchmark)
         self._total = (count or 0) * sum(scorer.units for scorer in scorers)
         self._seen: set[str] = set()
         self._done, self._reporting = 0, threading.Lock()
@@ -140,11 +141,13 @@ class Run:
         return [[replace(row, embedding_hash=job.digest.result()) for row in of_protocol] for of_protocol in rows]
 
     def _located(self, job: _Job) -> Located:
-        rows_of, beside = locate(self._benchmark, job.submission), job.digest is not None
-        if not (rows_of[self._needed] < 0).any():
-            return Located(job.submission, self._benchmark, rows_of, {}, beside)
-        known, dropped = restrict(self._benchmark, job.submission, lenient=self._lenient)
-        return Located(job.submission, known, rows_of, dropped, beside)
+        return located(
+            self._benchmark,
+            self._needed,
+            job.submission,
+            lenient=self._lenient,
+            hashed_beside=job.digest is not None,
+        )
 
     def _report(self, job: _Job, done: int) -> None:
         """Note that some units of a submission are done."""
@@ -168,6 +171,44 @@ def _require_place(submission: Submission, backend: Backend, on_host: Sequence[s
         expected=f"features of the host, for {on_host[0]}" if on_host else f"features of the host or {works}",
         fix="copy them to the host" if on_host else f"score with device={lies!r}, or copy them to the host",
     )
+
+
+def needed_ids(benchmark: Benchmark) -> NDArray[np.bool_]:
+    """Which of the labelled ids of a benchmark are samples of its tasks."""
+    return np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
+
+
+def located(
+    benchmark: Benchmark,
+    needed: NDArray[np.bool_],
+    submission: Submission,
+    *,
+    lenient: bool,
+    hashed_beside: bool = False,
+) -> Located:
+    """Find the samples of a benchmark in a submission.
+
+    Parameters
+    ----------
+    benchmark : Benchmark
+    needed : ndarray of bool
+        Its :func:`needed_ids`, which are the same for all submissions.
+    submission : Submission
+    lenient : bool
+        Leave out the samples that it lacks.
+    hashed_beside : bool
+        See :class:`fastprobe.units.Located`.
+
+    Raises
+    ------
+    InputError
+        As :func:`restrict`.
+    """
+    rows_of = locate(benchmark, submission)
+    if not (rows_of[needed] < 0).any():
+        return Located(submission, benchmark, rows_of, {}, hashed_beside)
+    known, dropped = restrict(benchmark, submission, lenient=lenient)
+    return Located(submission, known, rows_of, dropped, hashed_beside)
 
 
 def restrict(benchmark: Benchmark, submission: Submission, *, lenient: bool) -> tuple[Benchmark, dict[str, int]]:

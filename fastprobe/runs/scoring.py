@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,9 +13,9 @@ from fastprobe.backend import Backend
 from fastprobe.embeddings import Submission
 from fastprobe.results import TaskScore
 from fastprobe.runs.terms import Terms
-from fastprobe.scoring import restrict
+from fastprobe.scoring import located, needed_ids
 from fastprobe.tasks import Benchmark
-from fastprobe.units import Located, Scorer, locate, make_scorer
+from fastprobe.units import Scorer, make_scorer
 
 __all__ = ["UnitScorer"]
 
@@ -83,13 +83,9 @@ class UnitScorer:
             If the memory of the device does not suffice.
         """
         chosen = self._selection(tuple(tasks))
-        rows_of, known = locate(chosen.benchmark, submission), chosen.benchmark
-        dropped: Mapping[str, int] = {}
-        if (rows_of[chosen.needed] < 0).any():
-            known, dropped = restrict(chosen.benchmark, submission, lenient=self._lenient)
-        located = Located(submission, known, rows_of, dropped)
+        there = located(chosen.benchmark, chosen.needed, submission, lenient=self._lenient)
         with self._backend.session(apart=apart):
-            found = [row for records in chosen.scorer.run(located) for row in records[0]]
+            found = [row for records in chosen.scorer.run(there) for row in records[0]]
         return sorted(found, key=lambda row: row.task)
 
     def _selection(self, tasks: tuple[str, ...]) -> _Selection:
@@ -98,7 +94,6 @@ class UnitScorer:
                 benchmark = self._terms.benchmark
                 if len(tasks) < len(benchmark.tasks):
                     benchmark = replace(benchmark, tasks=tuple(t for t in benchmark.tasks if t.name in tasks))
-                needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
                 scorer = make_scorer(self._backend, benchmark, [self._terms.asked], None)
-                self._selections[tasks] = _Selection(benchmark, needed, scorer)
+                self._selections[tasks] = _Selection(benchmark, needed_ids(benchmark), scorer)
             return self._selections[tasks]

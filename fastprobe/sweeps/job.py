@@ -23,7 +23,7 @@ from fastprobe.folds import read_assignment
 from fastprobe.groups import SampleGroup, sample_groups
 from fastprobe.protocol import Protocol
 from fastprobe.reading import ReadAhead, in_turn
-from fastprobe.scoring import Progress, restrict
+from fastprobe.scoring import Progress, located, needed_ids, restrict
 from fastprobe.sweeps.blocks import table_of
 from fastprobe.sweeps.matrices import Matrix, as_read, in_width, joined, named, principal
 from fastprobe.sweeps.spec import Order, SweepSpec, Width
@@ -31,7 +31,7 @@ from fastprobe.sweeps.store import Parts, key_of
 from fastprobe.sweeps.table import Sweep
 from fastprobe.sweeps.units import Pool, Unit, blocks_of
 from fastprobe.tasks import Benchmark
-from fastprobe.units import locate, scored_tasks
+from fastprobe.units import scored_tasks
 
 __all__ = ["sweep"]
 
@@ -207,7 +207,7 @@ class _Job:
         self._labelled = key_of({"ids": benchmark.labelled_ids.tolist()})
         self._total = (count + len(combinations)) * matrices * per_matrix
         self._combinations = combinations
-        self._needed = np.isin(benchmark.labelled_ids, np.concatenate([task.ids for task in benchmark.tasks]))
+        self._needed = needed_ids(benchmark)
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="fastprobe-digest")
 
     def close(self) -> None:
@@ -237,10 +237,8 @@ class _Job:
     def _source(self, submission: Submission) -> _Source:
         submission = submission.on_host()
         digest = self._hashing.submit(getattr, submission, "digest")
-        rows_of, known = locate(self._benchmark, submission), self._benchmark
-        if (rows_of[self._needed] < 0).any():
-            known, _ = restrict(self._benchmark, submission, lenient=self._lenient)
-        return _Source(submission, known, rows_of, digest.result)
+        there = located(self._benchmark, self._needed, submission, lenient=self._lenient)
+        return _Source(submission, there.benchmark, there.rows_of, digest.result)
 
     def _swept(self, source: _Source) -> Iterator[pa.Table]:
         """Sweep one submission: bit widths, orders, sample groups in turn."""

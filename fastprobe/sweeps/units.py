@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastprobe.backend import Backend, Design
 from fastprobe.groups import SampleGroup
 from fastprobe.metrics import CONSTANT, decision_statistics, fold_scores
-from fastprobe.probes.inner import last_least, plan_inner, plan_within
+from fastprobe.probes.inner import InnerPlan, last_least, plan_inner, plan_within
 from fastprobe.probes.logistic import LogisticProblem, describe
 from fastprobe.probes.logistic import select as select_logistic
 from fastprobe.probes.logistic import solve as solve_logistic
@@ -196,19 +196,18 @@ def _ridge(unit: Unit) -> Iterator[Block]:
         )
         chosen = None
         if unit.choose:
-            plan, fold_of = _inner_cells(unit, fraction, trained)
+            plan, fold_of = inner_cells(_inner_plan(unit, fraction, trained), len(unit.rows))
             inner = curves_of(plan, reduce=lambda p, parts: losses(backend, columns, p, unit.sizes))
             chosen = last_least(mean_losses(inner, plan, fold_of, len(trained)))
         yield from _ridge_blocks(unit, curves, chosen, fraction, trained, columns)
 
 
-def _inner_cells(unit: Unit, fraction: float, trained: Sequence[Ints]) -> tuple[Cells, Ints]:
+def _inner_plan(unit: Unit, fraction: float, trained: Sequence[Ints]) -> InnerPlan:
+    """Plan the inner validation of every fold, within the rows that train it."""
     folds, protocol, n = unit.group.folds, unit.protocol, len(unit.rows)
     if fraction == 1.0:
-        plan = plan_inner(folds.held_out, n, protocol.inner_folds, protocol.folds.seed, folds.groups)
-    else:
-        plan = plan_within(trained, n, protocol.inner_folds, protocol.folds.seed, folds.groups)
-    return inner_cells(plan, n)
+        return plan_inner(folds.held_out, n, protocol.inner_folds, protocol.folds.seed, folds.groups)
+    return plan_within(trained, n, protocol.inner_folds, protocol.folds.seed, folds.groups)
 
 
 def _ridge_blocks(
@@ -296,11 +295,7 @@ def _logistic_size(
     chosen = np.broadcast_to(np.arange(len(unit.alphas))[:, None], (len(unit.alphas), len(folds)))
     wanted = None
     if unit.choose:
-        protocol, of_folds = unit.protocol, unit.group.folds
-        if fraction == 1.0:
-            plan = plan_inner(held_out, problem.n, protocol.inner_folds, protocol.folds.seed, of_folds.groups)
-        else:
-            plan = plan_within(trained, problem.n, protocol.inner_folds, protocol.folds.seed, of_folds.groups)
+        plan = _inner_plan(unit, fraction, trained)
         chosen = select_logistic(problem, plan, len(folds), unit.strengths)[0][None]
         wanted = chosen[0][:, None] == np.arange(len(unit.alphas))
     solution = solve_logistic(problem, held_out, unit.strengths, wanted, training=training)

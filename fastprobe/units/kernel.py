@@ -53,7 +53,7 @@ def score_tasks(work: GroupWork, tasks: Sequence[int]) -> Records:
     names = ", ".join(repr(work.group.tasks[task].name) for task in tasks)
     where = f"submission {work.located.submission.name!r}, {'tasks' if len(tasks) > 1 else 'task'} {names}"
     require_memory(where, n=n, d=d, landmarks=spec.landmarks, available=work.memory)
-    y, columns = _labels(work, tasks)
+    y, columns = work.group.labels(tasks)
     points = Frame.of(spec.kernel, work.design, mean=work.mean, variance=work.variance).points(
         work.backend, work.design
     )
@@ -82,14 +82,6 @@ class _MadeBy:
     route: str
     dtype: str = "float64"
     notes: tuple[str, ...] = ()
-
-
-def _labels(work: GroupWork, tasks: Sequence[int]) -> tuple[NDArray[np.float64], list[slice]]:
-    """Label columns of some tasks side by side, shape (n, columns), and which are whose."""
-    parts = [work.group.y[:, work.group.columns[task]] for task in tasks]
-    stops = np.cumsum([part.shape[1] for part in parts]).tolist()
-    columns = [slice(stop - part.shape[1], stop) for stop, part in zip(stops, parts, strict=True)]
-    return np.concatenate(parts, axis=1), columns
 
 
 def _by_landmarks(
