@@ -154,6 +154,8 @@ class Benchmark:
         standardise an embedding.
     left_out : tuple of str
         Names of the tasks that :meth:`select` left out, sorted.
+    source : str or None
+        Absolute path of the folder that it was read from, if it was.
 
     Raises
     ------
@@ -164,6 +166,7 @@ class Benchmark:
     tasks: tuple[Task, ...]
     labelled_ids: NDArray[np.str_] = field(repr=False)
     left_out: tuple[str, ...] = ()
+    source: str | None = None
 
     def __post_init__(self) -> None:
         """Validate, and sort the tasks."""
@@ -227,7 +230,8 @@ class Benchmark:
             selected task is not there.
         """
         files = label_files(Path(folder))
-        bench = cls.from_tasks(_read_task(name, kind, path, lenient) for name, (kind, path) in sorted(files.items()))
+        tasks_read = [_read_task(name, kind, path, lenient) for name, (kind, path) in sorted(files.items())]
+        bench = replace(cls.from_tasks(tasks_read), source=os.path.abspath(folder))  # noqa: PTH100 - resolve() follows links
         return bench if tasks is None else bench.select(tasks)
 
     def select(self, names: Iterable[str]) -> Benchmark:

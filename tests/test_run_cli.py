@@ -61,7 +61,7 @@ def test_a_run_prints_what_it_did_and_the_leaderboard_ranks_it(run, folder):
 def test_json_is_one_document(run):
     document = json.loads(run(RUN + " --format json").stdout)
     assert (document["run"], document["scored"], document["finished_before"], document["failed"]) == ("out", 2, 0, [])
-    assert set(document["seconds"]) == {"read", "solve", "write", "all"}
+    assert set(document["seconds"]) == {"read", "copy", "solve", "write", "all"}
 
 
 def test_failures_end_with_status_3_and_the_others_are_kept(run, folder):

@@ -27,7 +27,7 @@ import fastprobe
 from fastprobe.backend import get_backend
 from fastprobe.errors import DeviceError, InputError
 from fastprobe.protocol import FoldSpec, Protocol, ReplaySpec
-from fastprobe.runs import BusyError, RunFolder, Terms, WriteError, find_items, plan_run, score_files
+from fastprobe.runs import BusyError, KnownInput, RunFolder, Terms, WriteError, find_items, plan_run, score_files
 from fastprobe.runs.ahead import Ahead
 from fastprobe.runs.inputs import FileItem
 from fastprobe.runs.journal import Journal
@@ -619,8 +619,8 @@ def test_the_plan_of_a_finished_run_opens_the_journals_and_nothing_else(case: Ca
     scores = fastprobe.Scores.from_dict({"protocol": terms.protocol.to_dict(), "scores": [row]})
     with folder.locked():
         for item in items:
-            folder.scores.put(scores, [terms.key(item.name, "digest", "height")])
-            folder.note_input(item.name, item.fingerprint(), "digest")
+            folder.scores.put(scores.to_arrow(), [terms.key(item.name, "digest", "height")])
+            folder.note_inputs({item.name: KnownInput(item.fingerprint(), "digest", item.source)})
     opened: list[str] = []
     counting = [True]
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" and counting else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 __all__ = ["Ahead"]
@@ -47,6 +48,15 @@ class Ahead(Generic[T]):
                 return self._waiting.popleft()
             error, self._error = self._error, None
         raise StopIteration if error is None else error
+
+    def take(self) -> list[T]:
+        """Return all items that wait, one at least; none when there are no more."""
+        first = list(islice(self, 1))
+        with self._changed:
+            found = [*first, *self._waiting] if first else []
+            self._waiting.clear()
+            self._changed.notify_all()
+        return found
 
     def close(self) -> None:
         """Ask for nothing more."""

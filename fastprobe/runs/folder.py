@@ -4,6 +4,7 @@
     RUN_DIR/finished.jsonl      which scores each of those files holds, so that nobody has to open them
     RUN_DIR/inputs.jsonl        hash of every submission that was read, with what its file looked like from outside
     RUN_DIR/failures.jsonl      submissions that could not be scored, and why
+    RUN_DIR/run.json            what the last run was asked for
     RUN_DIR/lock                held while a run is at work
 
 The files of scores are what counts. They are written under another name, brought to the disk and renamed; the journals
@@ -13,7 +14,7 @@ only save work, and a line of them that was cut off is as if it were not there.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,9 +25,10 @@ from typing import BinaryIO
 from fastprobe.errors import FastprobeError, InputError
 from fastprobe.runs.journal import Journal
 from fastprobe.runs.score_files import ScoreFiles
+from fastprobe.runs.settings import Settings
 from fastprobe.store.lock import Holder
 
-__all__ = ["BusyError", "Failure", "RunFolder", "WriteError"]
+__all__ = ["BusyError", "Failure", "KnownInput", "RunFolder", "WriteError"]
 
 
 class BusyError(InputError):
@@ -61,6 +63,28 @@ class Failure:
     error: str
     at: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class KnownInput:
+    """A submission as it was when it was read.
+
+    Attributes
+    ----------
+    fingerprint : str
+        See :meth:`fastprobe.runs.inputs.Item.fingerprint`.
+    digest : str
+        Hash of the embedding.
+    source : str
+        Where it is found again, see :attr:`fastprobe.runs.inputs.Item.source`; empty if an older version read it.
+    lenient : bool
+        Whether it was repaired where that was needed.
+    """
+
+    fingerprint: str
+    digest: str
+    source: str = ""
+    lenient: bool = False
 
 
 class RunFolder:
@@ -148,15 +172,22 @@ class RunFolder:
         """The finished scores."""
         return ScoreFiles(self.path / "scores", self.path / "finished.jsonl")
 
-    def known_inputs(self) -> dict[str, tuple[str, str]]:
-        """Fingerprint and hash of every submission that was read, by name."""
-        return {
-            name: (line.get("fingerprint", ""), line.get("digest", "")) for name, line in self._inputs.read().items()
-        }
+    def settings(self) -> Settings | None:
+        """What the last run was asked for; None if there was none, or it did not say."""
+        return Settings.read(self.path / "run.json")
 
-    def note_input(self, name: str, fingerprint: str, digest: str) -> None:
-        """Remember what a submission held."""
-        self._inputs.put(name, fingerprint=fingerprint, digest=digest)
+    def note_settings(self, settings: Settings) -> None:
+        """Remember what a run is asked for."""
+        settings.write(self.path / "run.json")
+
+    def known_inputs(self) -> dict[str, KnownInput]:
+        """Every submission that was read, by name."""
+        lines = self._inputs.read().items()
+        return {name: KnownInput(**line) for name, line in lines if _OF_INPUTS - _NEW <= line.keys() <= _OF_INPUTS}
+
+    def note_inputs(self, inputs: Mapping[str, KnownInput]) -> None:
+        """Remember what submissions held, by name."""
+        self._inputs.put_all({name: vars(known) for name, known in inputs.items()})
 
     def failures(self) -> dict[str, Failure]:
         """Last failure of every submission that has failed since it was last scored, by name."""
@@ -179,3 +210,5 @@ class RunFolder:
 
 
 _FIELDS = set(Failure.__dataclass_fields__) - {"name"}
+_OF_INPUTS = set(KnownInput.__dataclass_fields__)
+_NEW = {"source", "lenient"}  # which earlier versions did not note

@@ -32,6 +32,14 @@ class Item(Protocol):
         """Where it is, for messages."""
 
     @property
+    def lenient(self) -> bool:
+        """Whether it is repaired when it is read, where that is needed."""
+
+    @property
+    def source(self) -> str:
+        """Where to find it again by name: what :func:`find_items` takes, from any working directory."""
+
+    @property
     def digest(self) -> str | None:
         """Hash of what it holds, if that is known without reading it."""
 
@@ -78,7 +86,12 @@ class FileItem:
     @property
     def place(self) -> str:
         """The path, absolute."""
-        return os.path.abspath(self.path)  # noqa: PTH100 - resolve() would follow links
+        return _absolute(self.path)
+
+    @property
+    def source(self) -> str:
+        """The same."""
+        return self.place
 
     def fingerprint(self) -> str:
         """Place, sizes and modification times: of the file, of those in it if it is a folder, and of its id file."""
@@ -134,6 +147,17 @@ class StoreItem:
         return f"{self.store.location}, submission {self.name!r}"
 
     @property
+    def source(self) -> str:
+        """Location of the store; a local one as an absolute path."""
+        location = self.store.location
+        return location if location.startswith("s3://") else _absolute(location)
+
+    @property
+    def lenient(self) -> bool:
+        """False: what was repaired was so when it was ingested."""
+        return False
+
+    @property
     def digest(self) -> str:
         """The hash that the store knows."""
         return self.entry.digest
@@ -180,6 +204,10 @@ def find_items(places: Sequence[str | Path], *, lenient: bool = False) -> list[I
                 fix="rename one of them, or leave it out",
             )
     return [by_name[name] for name in sorted(by_name)]
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -1,50 +1,42 @@
-"""The bulk job on one machine: submissions are read ahead, scored, and what comes of them is written.
+"""The bulk job: submissions are read ahead, scored, and what comes of them is written.
 
-Each of the three is done in a thread of its own, and the calling thread waits: an interrupt is answered at once,
-whatever compiled code is busy with. What has been scored by then is written, what is being scored is given up.
+Each of the three is done in a thread of its own, or by workers, and the calling thread waits: an interrupt is answered
+at once, whatever compiled code is busy with. What has been scored by then is written, what is being scored is given up.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 from fastprobe.backend import Backend, check_device, get_backend
-from fastprobe.embeddings import Submission
-from fastprobe.errors import DeviceError, FastprobeError, InputError
-from fastprobe.inflight import in_order
 from fastprobe.protocol import DEFAULT, Protocol
-from fastprobe.results import Scores, TaskScore
-from fastprobe.runs.ahead import Ahead
 from fastprobe.runs.folder import Failure, RunFolder
 from fastprobe.runs.inputs import Item
-from fastprobe.runs.plan import Overwrite, Plan, Unit, look_at, plan_run
+from fastprobe.runs.keep import Done, Event, Keeper
+from fastprobe.runs.pipeline import Pipeline
+from fastprobe.runs.plan import Overwrite, Plan, Unit, plan_run
 from fastprobe.runs.scoring import UnitScorer
+from fastprobe.runs.settings import Settings
 from fastprobe.runs.terms import Terms
 from fastprobe.tasks import Benchmark
 
-__all__ = ["Event", "RunReport", "run"]
+if TYPE_CHECKING:
+    from fastprobe.cluster import ClusterSpec
+
+__all__ = ["RunReport", "run"]
 
 _log = logging.getLogger(__name__)
 
-_AHEAD = 2  # submissions that wait for their turn, and scores that wait to be written
 _PATIENCE = 1.5  # seconds that an interrupt waits for scores to be written
-
-Event = Callable[[Mapping[str, Any]], None]
-"""Called with what has happened, in any thread, but one at a time:
-
-- ``{"event": "begun", "pending", "scores", "finished", "failed", "out_of_date"}``, the plan in numbers;
-- ``{"event": "scored", "submission", "scores", "read_s", "solve_s", "write_s"}`` when they are on the disk;
-- ``{"event": "recognised", ...}`` with the same fields, when all scores of a changed file were there;
-- ``{"event": "failed", "submission", "error", ...}`` with the same seconds;
-- ``{"event": "ended", "scored", "finished", "failed", "seconds"}``.
-"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class RunReport:
     failed : tuple of Failure
         In this run, and before if they were not tried again.
     seconds : mapping of str to float
-        Time of the stages ``read``, ``solve`` and ``write``, which overlap, and ``all``.
+        Time of the stages ``read``, ``copy``, ``solve`` and ``write``, which overlap, and ``all``.
     """
 
     scored: int
@@ -79,6 +71,7 @@ def run(
     lenient: bool = False,
     overwrite: Overwrite = "missing",
     retry_failed: bool = False,
+    cluster: ClusterSpec | None = None,
     event: Event | None = None,
 ) -> RunReport:
     """Score many submissions, each once, and keep every score when it is finished.
@@ -97,8 +90,10 @@ def run(
         Leave out labelled samples that a submission lacks.
     overwrite, retry_failed
         See :func:`fastprobe.runs.plan_run`.
+    cluster : ClusterSpec, optional
+        Workers that score, instead of this process; `device` is then the device of each of them, by its name.
     event : callable, optional
-        See :data:`Event`.
+        See :data:`fastprobe.runs.keep.Event`.
 
     Returns
     -------
@@ -117,7 +112,7 @@ def run(
     began = time.perf_counter()
     tell = event or (lambda _: None)
     chosen = protocol if isinstance(protocol, Protocol) else Protocol.load(protocol)
-    if isinstance(device, str):
+    if isinstance(device, str) and cluster is None:
         check_device(device)
     terms, folder = Terms.of(benchmark, chosen), RunFolder(Path(out))
     left_out = sorted(set(benchmark.names) - set(terms.tasks))
@@ -128,18 +123,19 @@ def run(
         tell({"event": "begun", **_in_numbers(plan)})
         if plan.stale:
             _log.warning("%d scores in %s are out of date, and dropped", len(plan.stale), out)
-            with folder.writing():
-                folder.scores.drop(plan.stale)
-        work = _Work(plan.pending, terms, folder, overwrite, tell)
+        with folder.writing():
+            folder.note_settings(Settings.of(benchmark, chosen, lenient=lenient))
+            folder.scores.drop(plan.stale)
+        keeper = Keeper(terms, folder, overwrite, tell)
         if plan.pending:
-            backend = get_backend(device) if isinstance(device, str) else device
-            work.go(backend, UnitScorer(backend, terms, lenient=lenient))
+            with _source(plan.pending, terms, device, cluster, overwrite, tell, lenient=lenient) as source:
+                _keep_all(source, keeper)
         folder.put_together()
     report = RunReport(
-        work.scored,
-        len(plan.finished) + work.recognised,
-        (*plan.failed, *work.failed),
-        {**work.seconds, "all": time.perf_counter() - began},
+        keeper.scored,
+        len(plan.finished) + keeper.recognised,
+        (*plan.failed, *keeper.failed),
+        {**keeper.seconds, "all": time.perf_counter() - began},
     )
     counts = {"scored": report.scored, "finished": report.finished, "failed": len(report.failed)}
     tell({"event": "ended", **counts, "seconds": dict(report.seconds)})
@@ -156,169 +152,69 @@ def _in_numbers(plan: Plan) -> dict[str, int]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A submission that was read, or why it was not."""
+class _Source(Interface):
+    """Where outcomes come from: this process, or workers."""
 
-    unit: Unit
-    submission: Submission | None
-    error: FastprobeError | None
-    seconds: float
+    def take(self) -> list[Done]:
+        """Wait for outcomes, and return those that there are; none after the last."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """What came of a unit: scores (none if all were there), or an error."""
-
-    unit: Unit
-    digest: str
-    rows: list[TaskScore]
-    error: FastprobeError | None
-    read_seconds: float
-    solve_seconds: float
+    def close(self) -> None:
+        """Begin nothing more, and wait for nothing; what is done can still be taken."""
 
 
-class _Work:
-    """The units of a run under way."""
+class _Here:
+    """Units scored in this process.
 
-    def __init__(
-        self, units: Sequence[Unit], terms: Terms, folder: RunFolder, overwrite: Overwrite, event: Event
-    ) -> None:
-        self._units, self._terms, self._folder = units, terms, folder
-        self._overwrite, self._event = overwrite, event
-        self.seconds = {"read": 0.0, "solve": 0.0, "write": 0.0}
-        self.scored = self.recognised = 0
-        self.failed: list[Failure] = []
+    Parameters
+    ----------
+    units : sequence of Unit
+    scorer : UnitScorer
+    overwrite : {"missing", "never", "always"}
+    """
 
-    def go(self, backend: Backend, scorer: UnitScorer) -> None:
-        """Score all units; an error that is not a submission's ends the run."""
-        host_only = self._terms.protocol.probe == "neuco"  # it standardises there
+    def __init__(self, units: Sequence[Unit], scorer: UnitScorer, overwrite: Overwrite) -> None:
+        self._coming = iter(units)
+        self._pipeline = Pipeline(units, scorer, overwrite, most=len(units))
 
-        def read(unit: Unit) -> _Read:
-            found = _read(unit)
-            if found.submission is not None and not host_only:
-                backend.prefetch(found.submission.x)
-            return found
+    def take(self) -> list[Done]:
+        return [Done(next(self._coming), outcome) for outcome in self._pipeline.take()]
 
-        def at_once(found: _Read) -> int:
-            x = None if found.submission is None else found.submission.x
-            return 1 if x is None else backend.in_flight(x.nbytes, x.shape[1])
+    def close(self) -> None:
+        self._pipeline.close()
 
-        def score(found: _Read, apart: bool) -> _Done:
-            return self._score(scorer, found, apart)
 
-        reading = Ahead(map(read, self._units), most=_AHEAD, name="fastprobe-reader")
-        most = len(self._units)
-        scoring = Ahead(in_order(reading, score, at_once=at_once, most=most), most=_AHEAD, name="fastprobe-scorer")
-        written: Future[None] = Future()
-        writer = Thread(target=self._write, args=(scoring, written), name="fastprobe-writer", daemon=True)
-        writer.start()
+def _keep_all(source: _Source, keeper: Keeper) -> None:
+    """Keep all that comes, in a thread of its own, and wait for that: whoever waits can be interrupted."""
+    written: Future[None] = Future()
+
+    def keep() -> None:
         try:
-            written.result()
-        finally:
-            reading.close()
-            scoring.close()
-            writer.join(_PATIENCE)
-
-    def _score(self, scorer: UnitScorer, read: _Read, apart: bool) -> _Done:
-        """Score a unit; what comes of it does not hold the features."""
-        began = time.perf_counter()
-        rows: list[TaskScore] = []
-        digest, error = "", read.error
-        if read.submission is not None:
-            digest = read.submission.digest
-            tasks = self._tasks(read.unit, digest)
-            try:
-                rows = scorer.score(read.submission, tasks, apart=apart) if tasks else []
-            except DeviceError as wrong:
-                if apart:  # fewer at the same time may do
-                    raise
-                error = wrong
-            except RuntimeError:  # the device or the machine, and no submission
-                raise
-            except Exception as wrong:
-                error = _told(read.unit, wrong)
-        return _Done(read.unit, digest, rows, error, read.seconds, time.perf_counter() - began)
-
-    def _tasks(self, unit: Unit, digest: str) -> tuple[str, ...]:
-        """Tasks that are missing, now that the content is known: it may have been scored under another time stamp."""
-        if digest == unit.digest or self._overwrite == "never":
-            return unit.tasks
-        scores, terms = self._folder.scores, self._terms
-        return terms.together([t for t in terms.tasks if terms.key(unit.item.name, digest, t) not in scores])
-
-    def _write(self, scoring: Ahead[_Done], written: Future[None]) -> None:
-        """Write what comes of the units, until there is no more; the body of the thread that writes."""
-        try:
-            for done in scoring:
-                self._keep(done)
+            while done := source.take():
+                keeper.keep(done)
         except BaseException as error:  # raised in the calling thread
             written.set_exception(error)
         else:
             written.set_result(None)
 
-    def _keep(self, done: _Done) -> None:
-        """Write what came of a unit."""
-        began = time.perf_counter()
-        if done.error is not None:
-            what: dict[str, Any] = {"event": "failed", "error": str(done.error)}
-            with self._folder.writing():
-                self._keep_failure(done, done.error)
-        else:
-            what = {"event": "scored" if done.rows else "recognised", "scores": len(done.rows)}
-            with self._folder.writing():
-                self._keep_scores(done)
-        stages = {"read": done.read_seconds, "solve": done.solve_seconds, "write": time.perf_counter() - began}
-        for stage, seconds in stages.items():
-            self.seconds[stage] += seconds
-        rounded = {f"{stage}_s": round(seconds, 6) for stage, seconds in stages.items()}
-        self._event({**what, "submission": done.unit.item.name, **rounded})
-
-    def _keep_failure(self, done: _Done, error: FastprobeError) -> None:
-        unit, item = done.unit, done.unit.item
-        fingerprint = unit.fingerprint if look_at(item) else ""  # or it would count as tried when it is there again
-        failure = self._folder.note_failure(item.name, item.place, fingerprint, self._terms.digest, error, unit.before)
-        self.failed.append(failure)
-
-    def _keep_scores(self, done: _Done) -> None:
-        unit, scores, terms = done.unit, self._folder.scores, self._terms
-        name = unit.item.name
-        if done.rows:
-            tasks = {row.task for row in done.rows}
-            replaced = [
-                key
-                for key in scores.of(name)
-                if key.task in tasks or (key.embedding != done.digest and self._overwrite != "never")
-            ]
-            scores.drop(replaced)
-            keys = [terms.key(name, done.digest, row.task) for row in done.rows]
-            scores.put(Scores(done.rows, terms.protocol.to_dict()), keys)
-        self.scored += bool(done.rows)
-        self.recognised += not done.rows
-        self._folder.note_input(name, unit.fingerprint, done.digest)
-        if unit.before is not None:
-            self._folder.forget_failure(name)
-
-
-def _read(unit: Unit) -> _Read:
-    """Read a submission, and hash it here, beside the work on others."""
-    began = time.perf_counter()
+    writer = Thread(target=keep, name="fastprobe-writer", daemon=True)
+    writer.start()
     try:
-        submission = unit.item.read()
-        submission.digest  # noqa: B018  # kept for later
-    except Exception as error:
-        return _Read(unit, None, _told(unit, error), time.perf_counter() - began)
-    return _Read(unit, submission, None, time.perf_counter() - began)
+        written.result()
+    finally:
+        source.close()
+        writer.join(_PATIENCE)
 
 
-def _told(unit: Unit, error: Exception) -> FastprobeError:
-    """What is recorded of an error, whether or not somebody foresaw it."""
-    if isinstance(error, FastprobeError):
-        return error
-    if isinstance(error, OSError):
-        return InputError(
-            unit.item.place, found=error.strerror or str(error), expected="a submission that can be read",
-            fix="look at the file",
-        )  # fmt: skip
-    _log.debug("%s", unit.item.place, exc_info=error)
-    return FastprobeError(f"{unit.item.place}: {type(error).__name__}: {error}")
+@contextmanager
+def _source(
+    units: Sequence[Unit], terms: Terms, device: str | Backend, cluster: ClusterSpec | None, overwrite: Overwrite,
+    event: Event, *, lenient: bool,
+) -> Iterator[_Source]:  # fmt: skip
+    if cluster is not None:
+        from fastprobe.cluster import on_cluster
+
+        with on_cluster(cluster, units, terms, device, overwrite, event, lenient=lenient) as source:
+            yield source
+    else:
+        backend = get_backend(device) if isinstance(device, str) else device
+        yield _Here(units, UnitScorer(backend, terms, lenient=lenient), overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,17 @@ class Journal:
         OSError
             If it cannot be written.
         """
+        self.put_all({name: fields})
+
+    def put_all(self, noted: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note several things at once, see :meth:`put`."""
+        if not noted:
+            return
+        lines = "".join(self._line(name, fields) for name, fields in noted.items())
         with self._path.open("ab+") as file:
             ended = file.tell() == 0 or _last_byte(file.fileno()) == b"\n"
-            file.write(b"\n" * (not ended) + self._line(name, fields).encode())
-        self._spare += 1
+            file.write(b"\n" * (not ended) + lines.encode())
+        self._spare += len(noted)
 
     def shorten(self) -> None:
         """Write it anew without what is superseded, if that may be more than half of it."""
@@ -66,7 +73,7 @@ class Journal:
             self._spare = 0
             write_text(self._path, "".join(self._line(name, fields) for name, fields in found.items()))
 
-    def _line(self, name: str, fields: dict[str, Any]) -> str:
+    def _line(self, name: str, fields: Mapping[str, Any]) -> str:
         return json.dumps({self._name: name, **fields}) + "\n"
 
     def _lines(self) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastprobe.errors import InputError
-from fastprobe.runs.folder import Failure, RunFolder
+from fastprobe.runs.folder import Failure, KnownInput, RunFolder
 from fastprobe.runs.inputs import Item
 from fastprobe.runs.score_files import Key
 from fastprobe.runs.terms import Terms
@@ -31,6 +31,8 @@ class Unit:
         Hash of the embedding, if that is known without reading it.
     tasks : tuple of str
         Tasks whose scores are missing; all that may be, where the hash is not known.
+    there : frozenset of Key
+        Scores of the submission that are there and up to date, if only its content still is what they were made of.
     before : Failure or None
         How it failed the last time.
     """
@@ -39,6 +41,7 @@ class Unit:
     fingerprint: str
     digest: str | None
     tasks: tuple[str, ...]
+    there: frozenset[Key]
     before: Failure | None
 
 
@@ -109,7 +112,8 @@ def plan_run(
         if before is not None and tried and not retry_failed and overwrite != "always":
             failed.append(before)
         elif wanted:
-            pending.append(Unit(item, fingerprint, digest, wanted, before))
+            kept = () if overwrite == "always" else (key for key in there if key not in outdated)
+            pending.append(Unit(item, fingerprint, digest, wanted, frozenset(kept), before))
         else:
             finished.append(item.name)
         if digest is not None or overwrite == "always":  # or it is to be seen when it is read
@@ -139,9 +143,9 @@ def look_at(item: Item) -> str:
     return ""
 
 
-def _known(seen: tuple[str, str] | None, fingerprint: str) -> str | None:
+def _known(seen: KnownInput | None, fingerprint: str) -> str | None:
     """The hash of a submission that looks as it did when it was read."""
-    return seen[1] if seen is not None and fingerprint and seen[0] == fingerprint else None
+    return seen.digest if seen is not None and fingerprint and seen.fingerprint == fingerprint else None
 
 
 def _require_one_protocol(terms: Terms, folder: RunFolder, option: str) -> None:

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from fastprobe.errors import InputError
 from fastprobe.files import atomic_path
-from fastprobe.results import Scores
 from fastprobe.runs.journal import Journal
 from fastprobe.store.folder import to_disk
 
@@ -102,16 +101,17 @@ class ScoreFiles:
         self._untold.clear()
         self._double.clear()
 
-    def put(self, scores: Scores, keys: Sequence[Key]) -> None:
+    def put(self, scores: pa.Table, keys: Sequence[Key]) -> None:
         """Write scores to the disk, in a file of their own.
 
         Parameters
         ----------
-        scores : Scores
+        scores : pyarrow.Table
+            As :meth:`fastprobe.Scores.to_arrow` gives it.
         keys : sequence of Key
             Of every row.
         """
-        self._write(scores.to_arrow(), list(keys))
+        self._write(scores, list(keys))
 
     def drop(self, stale: Collection[Key]) -> None:
         """Remove scores."""

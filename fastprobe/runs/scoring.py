@@ -54,7 +54,7 @@ class UnitScorer:
     """
 
     def __init__(self, backend: Backend, terms: Terms, *, lenient: bool = False) -> None:
-        self._backend, self._terms, self._lenient = backend, terms, lenient
+        self.backend, self.terms, self._lenient = backend, terms, lenient
         self._making = threading.Lock()
         self._selections: dict[tuple[str, ...], _Selection] = {}
         self._selection(terms.tasks)  # what is wrong with the terms is no submission's fault
@@ -84,16 +84,16 @@ class UnitScorer:
         """
         chosen = self._selection(tuple(tasks))
         there = located(chosen.benchmark, chosen.needed, submission, lenient=self._lenient)
-        with self._backend.session(apart=apart):
+        with self.backend.session(apart=apart):
             found = [row for records in chosen.scorer.run(there) for row in records[0]]
         return sorted(found, key=lambda row: row.task)
 
     def _selection(self, tasks: tuple[str, ...]) -> _Selection:
         with self._making:
             if tasks not in self._selections:
-                benchmark = self._terms.benchmark
+                benchmark = self.terms.benchmark
                 if len(tasks) < len(benchmark.tasks):
                     benchmark = replace(benchmark, tasks=tuple(t for t in benchmark.tasks if t.name in tasks))
-                scorer = make_scorer(self._backend, benchmark, [self._terms.asked], None)
+                scorer = make_scorer(self.backend, benchmark, [self.terms.asked], None)
                 self._selections[tasks] = _Selection(benchmark, needed_ids(benchmark), scorer)
             return self._selections[tasks]
