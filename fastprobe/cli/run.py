@@ -29,12 +29,14 @@ from fastprobe.protocol import DEFAULT
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from fastprobe.cluster import ClusterSpec
     from fastprobe.runs import Plan, RunReport
 
 __all__ = ["run"]
 
 _SHOWN = 20  # failures that are listed on the screen
 _RUN: dict[str, Any] = {"rich_help_panel": "Run"}
+_WORKERS: dict[str, Any] = {"rich_help_panel": "Workers"}
 
 
 class Overwrite(StrEnum):
@@ -80,6 +82,20 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Only the submissions that failed before.", **_RUN)
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Processes of this machine that score on the CPU (Dask).", **_WORKERS
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option("--gpus", metavar="N|all", help="GPUs of this machine, a process each (dask-cuda).", **_WORKERS),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler whose workers score.", **_WORKERS),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is pending, and read no submission.", **_RUN)
     ] = False,
@@ -114,6 +130,7 @@ def run(
         scheme=fold_scheme, groups=groups, split=split, seed=seed, test_size=test_size,
     )  # fmt: skip
     task_names = None if tasks is None else names(tasks)
+    cluster = _cluster(workers, gpus, scheduler)
 
     from fastprobe.runs import RunFolder, Terms, find_items, plan_run
     from fastprobe.runs import run as run_all
@@ -140,6 +157,7 @@ def run(
                 lenient=lenient,
                 overwrite=overwrite.value,
                 retry_failed=retry_failed,
+                cluster=cluster,
                 event=told if isinstance(told, _JsonLog) else _OnBar(bar),
             )
         except KeyboardInterrupt:
@@ -151,6 +169,14 @@ def run(
     print_report(format_, json.dumps(_document(report, out)), lambda width: _lines(report, out))
     if report.failed:
         raise typer.Exit(3)
+
+
+def _cluster(workers: int | None, gpus: str | None, scheduler: str | None) -> ClusterSpec | None:
+    if workers is None and gpus is None and scheduler is None:
+        return None
+    from fastprobe.cluster import ClusterSpec
+
+    return ClusterSpec(workers, int(gpus) if gpus is not None and gpus.isdecimal() else gpus, scheduler)
 
 
 class _JsonLog(logging.Handler):

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
 from fastprobe.backend import Backend, check_device, get_backend
@@ -110,7 +110,7 @@ def run(
         Within two seconds of an interrupt. What is finished is kept.
     """
     began = time.perf_counter()
-    tell = event or (lambda _: None)
+    tell = _one_at_a_time(event)
     chosen = protocol if isinstance(protocol, Protocol) else Protocol.load(protocol)
     if isinstance(device, str) and cluster is None:
         check_device(device)
@@ -140,6 +140,17 @@ def run(
     counts = {"scored": report.scored, "finished": report.finished, "failed": len(report.failed)}
     tell({"event": "ended", **counts, "seconds": dict(report.seconds)})
     return report
+
+
+def _one_at_a_time(event: Event | None) -> Event:
+    telling = Lock()
+
+    def tell(what: Mapping[str, Any]) -> None:
+        if event is not None:
+            with telling:
+                event(what)
+
+    return tell
 
 
 def _in_numbers(plan: Plan) -> dict[str, int]:
