@@ -283,6 +283,7 @@ class Killer:
         return found
 
 
+@pytest.mark.slow
 def test_a_submission_that_kills_workers_three_times_is_set_aside_and_its_neighbours_are_not(case: Case) -> None:
     case.write(*(f"n{i:02d}" for i in range(24)))
     killer = Killer(case.submissions / "n10x.npz")

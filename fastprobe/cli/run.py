@@ -257,6 +257,9 @@ def _report_lines(report: RunReport, out: Path) -> Iterator[str]:
         yield f"  {failure.name}: {failure.error}"
     if len(report.failed) > _SHOWN:
         yield f"  and {len(report.failed) - _SHOWN} more, in {out / 'failures.jsonl'}"
+    if report.scored:
+        spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items() if stage != "all")
+        yield f"stages, which overlap: {spent}"
     if report.failed:
         yield "mend their files, and the same command scores them; --retry-failed tries them as they are"
     if report.scored or report.finished:

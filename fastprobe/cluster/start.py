@@ -21,6 +21,15 @@ __all__ = ["Crew", "crew"]
 _log = logging.getLogger(__name__)
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_CONFIG = {
+    "distributed.scheduler.worker-saturation": 1.0,  # or batches that wait would count as what killed a worker
+    "distributed.scheduler.work-stealing": False,
+    "distributed.deploy.lost-worker-timeout": "1h",  # it is replaced, however long that takes
+    # The features are not Dask's to spill. A worker whose memory runs out is ended, and what it was working on redone.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
 _ANSWER = 10  # seconds that a scheduler has to answer in
 _FAREWELL = 10  # seconds that workers have to end in
 _PATIENCE = 1  # as much after an interrupt
@@ -83,8 +92,17 @@ def crew(spec: ClusterSpec, device: str) -> Iterator[Crew]:
             yield Crew(client, "cpu", threads, lasting=False)
     else:
         assert spec.gpus is not None
-        with _own(distributed, _cuda_cluster(device), 1, CUDA_VISIBLE_DEVICES=_gpus(spec.gpus)) as client:
-            yield Crew(client, "cuda", None, lasting=False)
+        kind, gpus = _cuda_cluster(device), _gpus(spec.gpus)
+        from pynvml import NVMLError  # which dask-cuda brings
+
+        try:
+            with _own(distributed, kind, 1, CUDA_VISIBLE_DEVICES=gpus) as client:
+                yield Crew(client, "cuda", None, lasting=False)
+        except NVMLError as error:
+            raise DeviceError(
+                "--gpus", found=f"dask-cuda cannot ask the driver ({error})", expected="an NVIDIA driver with NVML",
+                fix="install libnvidia-ml.so.1 of the driver, or use --device cuda without --gpus",
+            ) from None  # fmt: skip
 
 
 @contextmanager
@@ -93,22 +111,12 @@ def _own(distributed: ModuleType, kind: Any, threads: int, **options: Any) -> It
     import dask
 
     before = {name: os.environ.get(name) for name in _THREADS}  # Dask sets them here for its children to inherit
-    with dask.config.set(
-        {
-            "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads),
-            "distributed.scheduler.worker-saturation": 1.0,  # or batches that wait would count as what killed a worker
-            "distributed.scheduler.work-stealing": False,
-            "distributed.deploy.lost-worker-timeout": "1h",  # it is replaced, however long that takes
-            "distributed.worker.memory.target": False,
-            "distributed.worker.memory.spill": False,
-            "distributed.worker.memory.pause": False,
-        }
-    ):
-        with _no_interrupts():
-            cluster = kind(
-                threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-                scheduler_kwargs={"allowed_failures": 0, "dashboard": False}, **options,
-            )  # fmt: skip
+    environ = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads)}
+    with dask.config.set({**_CONFIG, **environ}), _no_interrupts():
+        cluster = kind(
+            threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": 0, "dashboard": False}, **options,
+        )  # fmt: skip
     try:
         with distributed.Client(cluster) as client:
             yield client
@@ -126,9 +134,9 @@ def _own(distributed: ModuleType, kind: Any, threads: int, **options: Any) -> It
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from the processes that are begun in here, and in threads that are: it is this process that ends them.
+    """Keep Ctrl-C from the processes that are begun in here, and by threads that are.
 
-    A terminal sends it to all of them, and they would each say so. Here it is answered when the block ends.
+    A terminal sends it to all of them, and it is this process that ends them. Here it is answered when the block ends.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -197,7 +205,8 @@ def _cuda_cluster(device: str) -> Any:
     return LocalCUDACluster
 
 
-def _gpus(wanted: int | str) -> list[int]:
+def _gpus(wanted: int | str) -> list[str]:
+    """Names of the GPUs, as CUDA_VISIBLE_DEVICES has them: the first ones that this process sees."""
     from fastprobe.backend.cuda.presence import find_gpus
 
     count = find_gpus().count
@@ -205,4 +214,5 @@ def _gpus(wanted: int | str) -> list[int]:
         raise DeviceError(
             "--gpus", found=f"{count} GPUs", expected=f"{wanted}, as asked for", fix=f"ask for {count} at most, or all"
         )
-    return list(range(count if wanted == "all" else int(wanted)))
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return seen.split(",")[: count if wanted == "all" else int(wanted)]
