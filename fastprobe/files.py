@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_text"]
+__all__ = ["atomic_path", "to_disk", "write_text"]
 
 
 @contextmanager
@@ -40,3 +40,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 with the line ends that it has, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, brought to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,9 +13,8 @@ only save work, and a line of them that was cut off is as if it were not there.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
@@ -23,10 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastprobe.errors import FastprobeError, InputError
+from fastprobe.lock import Holder, held
 from fastprobe.runs.journal import Journal
 from fastprobe.runs.score_files import ScoreFiles
 from fastprobe.runs.settings import Settings
-from fastprobe.store.lock import Holder
 
 __all__ = ["BusyError", "Failure", "KnownInput", "RunFolder", "WriteError"]
 
@@ -114,21 +113,11 @@ class RunFolder:
         WriteError
             If the disk is full.
         """
-        with self._lock_file() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = Holder.parse(file.read())
-                raise BusyError(
-                    str(self.path), found=f"a run that is at work there ({holder or 'just begun'})",
-                    expected="one run at a time", fix="wait for it, end it, or name another --out",
-                ) from None  # fmt: skip
-            self.__dict__.pop("scores", None)  # it may have changed until now
+        with ExitStack() as held_until_then:
+            file = held_until_then.enter_context(self._lock_file())
             with self.writing():
-                file.truncate(0)
-                file.write(Holder.this().to_bytes())
-                file.flush()
+                held_until_then.enter_context(held(file, self._busy))
+                self.__dict__.pop("scores", None)  # it may have changed until now
                 for path in self.path.glob(".*.tmp"):
                     path.unlink(missing_ok=True)
                 self.scores.tidy()
@@ -156,6 +145,14 @@ class RunFolder:
             raise WriteError(
                 f"{self.path}: {reason}. What is finished is kept; the same command goes on from there."
             ) from error
+
+    def _busy(self, holder: Holder | None) -> BusyError:
+        return BusyError(
+            str(self.path),
+            found=f"a run that is at work there ({holder or 'just begun'})",
+            expected="one run at a time",
+            fix="wait for it, end it, or name another --out",
+        )
 
     def _lock_file(self) -> BinaryIO:
         try:

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastprobe.errors import InputError
-from fastprobe.files import atomic_path
+from fastprobe.files import atomic_path, to_disk
 from fastprobe.runs.journal import Journal
-from fastprobe.store.folder import to_disk
 
 __all__ = ["Key", "ScoreFiles"]
 

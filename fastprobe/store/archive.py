@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastprobe.files import atomic_path
-from fastprobe.store.folder import Folder, to_disk
+from fastprobe.files import atomic_path, to_disk
+from fastprobe.store.folder import Folder
 from fastprobe.store.objects import Objects
 
 if TYPE_CHECKING:

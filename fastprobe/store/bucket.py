@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastprobe.errors import InputError
-from fastprobe.store.lock import Holder, busy
-from fastprobe.store.objects import WritableObjects
+from fastprobe.lock import Holder
+from fastprobe.store.objects import WritableObjects, busy
 
 if TYPE_CHECKING:
     import zarr.storage

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastprobe.files import atomic_path
-from fastprobe.store.lock import file_lock
-from fastprobe.store.objects import WritableObjects
+from fastprobe.files import atomic_path, to_disk
+from fastprobe.lock import held
+from fastprobe.store.objects import WritableObjects, busy
 
 if TYPE_CHECKING:
     import zarr.storage
 
-__all__ = ["Folder", "to_disk"]
+__all__ = ["Folder"]
 
 
 class Folder(WritableObjects):
@@ -72,21 +73,17 @@ class Folder(WritableObjects):
             to_disk(Path(folder))
         to_disk(self.path)
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
         """Hold a lock file."""
-        return file_lock(self.path / name, self.location)
+        with (
+            (self.path / name).open("a+b") as file,
+            held(file, lambda holder: busy(self.location, holder, "wait for it, or end it")),
+        ):
+            yield
 
     def zarr(self, *, read_only: bool) -> zarr.storage.LocalStore:
         """Give the folder to the Zarr library."""
         from zarr.storage import LocalStore
 
         return LocalStore(self.path, read_only=read_only)
-
-
-def to_disk(path: Path) -> None:
-    """Have a file, or the names in a folder, brought to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

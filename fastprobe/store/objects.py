@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from fastprobe.errors import FastprobeError, InputError
+from fastprobe.lock import Holder
 
 if TYPE_CHECKING:
     import zarr.abc.store
 
-__all__ = ["Objects", "WritableObjects", "reaching", "storing"]
+__all__ = ["Objects", "WritableObjects", "busy", "reaching", "storing"]
 
 
 class Objects(ABC):
@@ -117,3 +118,13 @@ def reaching(objects: Objects) -> Iterator[None]:
 def _detail(error: Exception) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return " ".join(text.split())[:300]
+
+
+def busy(location: str, holder: Holder | None, fix: str) -> InputError:
+    """Say that somebody else writes to a store."""
+    return InputError(
+        location,
+        found=f"another ingest at work there ({holder or 'just begun'})",
+        expected="one at a time",
+        fix=fix,
+    )

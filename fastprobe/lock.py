@@ -1,4 +1,4 @@
-"""Who writes to a store: one at a time, and the others are told who."""
+"""Who is at work in a place: one process at a time, and the others are told who."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from typing import BinaryIO
 
-from fastprobe.errors import InputError
-
-__all__ = ["Holder", "busy", "file_lock"]
+__all__ = ["Holder", "held"]
 
 
 @dataclass(frozen=True)
@@ -67,37 +65,31 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
-def busy(location: str, holder: Holder | None, fix: str) -> InputError:
-    """Say that somebody else writes to a store."""
-    return InputError(
-        location,
-        found=f"another ingest at work there ({holder or 'just begun'})",
-        expected="one at a time",
-        fix=fix,
-    )
-
-
 @contextmanager
-def file_lock(path: Path, location: str) -> Iterator[None]:
+def held(file: BinaryIO, busy: Callable[[Holder | None], Exception]) -> Iterator[None]:
     """Hold a lock file; the system gives it back when the process ends, however that happens.
+
+    Parameters
+    ----------
+    file : file
+        Opened with the mode ``a+b``. While it is held, it says who holds it.
+    busy : callable
+        Given who holds it, as far as that is known, returns the error to be raised if another process does.
 
     Raises
     ------
-    InputError
-        If another process holds it.
     OSError
-        If the file cannot be made.
+        If it cannot be written to.
     """
-    with path.open("a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise busy(location, Holder.parse(file.read()), "wait for it, or end it") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise busy(Holder.parse(file.read())) from None
+    file.truncate(0)
+    file.write(Holder.this().to_bytes())
+    file.flush()
+    try:
+        yield
+    finally:
         file.truncate(0)
-        file.write(Holder.this().to_bytes())
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
