@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "to_disk", "write_text"]
+__all__ = ["atomic_path", "to_disk", "write_text", "write_to_disk"]
 
 
 @contextmanager
@@ -40,6 +40,15 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 with the line ends that it has, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_to_disk(path: Path, data: bytes | memoryview) -> None:
+    """Write bytes atomically, and have the file and its name brought to the disk before this returns."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    to_disk(path.parent)
 
 
 def to_disk(path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -569,7 +570,8 @@ def paths_of(case: Case) -> list[Path]:
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put files together early."""
+    """Write a file for each submission, and put files together early."""
+    monkeypatch.setattr(Ahead, "take", lambda self: list(islice(self, 1)))
     monkeypatch.setattr(score_files, "_MANY", 4)
     monkeypatch.setattr(score_files, "_FULL", 12)
 

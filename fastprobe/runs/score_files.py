@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastprobe.errors import InputError
-from fastprobe.files import atomic_path, to_disk
+from fastprobe.files import write_to_disk
 from fastprobe.runs.journal import Journal
 
 __all__ = ["Key", "ScoreFiles"]
@@ -156,10 +156,9 @@ class ScoreFiles:
         text = json.dumps(keys).encode()
         name = f"{hashlib.blake2b(text, digest_size=16).hexdigest()}.parquet"
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEYS: text})
-        with atomic_path(self._folder / name) as temporary:
-            pq.write_table(table, temporary, use_dictionary=False, write_statistics=False, compression="none")
-            to_disk(temporary)
-        to_disk(self._folder)
+        parquet = pa.BufferOutputStream()  # one write to the file instead of hundreds
+        pq.write_table(table, parquet, use_dictionary=False, write_statistics=False, compression="none")
+        write_to_disk(self._folder / name, memoryview(parquet.getvalue()))
         self._journal.put(name, keys=keys)
         self._files[name] = keys
         for key in keys:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastprobe.files import atomic_path, to_disk
+from fastprobe.files import to_disk, write_to_disk
 from fastprobe.lock import held
 from fastprobe.store.objects import WritableObjects, busy
 
@@ -51,11 +51,7 @@ class Folder(WritableObjects):
         """Write a file under another name, bring it to the disk, and rename it."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        to_disk(path.parent)
+        write_to_disk(path, data)
 
     def delete(self, name: str) -> None:
         """Remove a file or a folder."""
