@@ -8,25 +8,21 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from fastprobe.columns import ArrowRows, GivenRows, Rows, fitted, null_for_nan
 from fastprobe.errors import InputError
-from fastprobe.rows import (
-    SCHEMA,
-    SINCE_MULTI_CLASS,
-    FoldStats,
-    TaskScore,
-    from_record,
-    json_ready,
-    to_record,
-    undo_json,
-)
+from fastprobe.rows import SCHEMA, SINCE_MULTI_CLASS, FoldStats, TaskScore, json_ready, to_record, undo_json
 from fastprobe.views import ArrowViews
 
-__all__ = ["SCHEMA", "FoldStats", "Scores", "TaskScore"]
+__all__ = ["POOL", "SCHEMA", "FoldStats", "Scores", "TaskScore"]
+
+POOL = ("submission", "task", "q", "q_reason", "embedding_hash", "label_hash", "protocol_hash")
+"""Columns of :meth:`Scores.pool`."""
 
 _PROTOCOL_KEY = b"fastprobe.protocol"
 _CSV_COLUMNS = tuple(f.name for f in SCHEMA if not f.name.startswith("fold_"))
@@ -57,28 +53,50 @@ class Scores(ArrowViews):
     """
 
     def __init__(self, rows: Iterable[TaskScore], protocol: Mapping[str, Any]) -> None:
-        self._by_name = _unique(rows)
-        self.rows: Sequence[TaskScore] = tuple(self._by_name.values())
+        self._held, self._at = _unique(rows if isinstance(rows, ArrowRows) else GivenRows(rows))
         self.protocol: Mapping[str, Any] = dict(protocol)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._held)
 
     def __iter__(self) -> Iterator[TaskScore]:
-        return iter(self.rows)
+        return iter(self._held)
 
     def __repr__(self) -> str:
         return f"<Scores: {len(self.submissions)} submissions x {len(self.tasks)} tasks, {self.protocol.get('name')}>"
 
     @cached_property
+    def rows(self) -> Sequence[TaskScore]:
+        """The rows. Of a table that was read, they are made when they are first asked for; most questions need none."""
+        return tuple(self._held)
+
+    @cached_property
     def submissions(self) -> tuple[str, ...]:
         """Names of the submissions, in order of appearance."""
-        return tuple(dict.fromkeys(row.submission for row in self.rows))
+        return tuple(dict.fromkeys(self._held.column("submission")))
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that any submission was scored on, sorted."""
-        return tuple(sorted({row.task for row in self.rows}))
+        return tuple(sorted(set(self._held.column("task"))))
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.submissions)
+
+    @cached_property
+    def _qs(self) -> list[float | None]:
+        return self._held.column("q")
+
+    def _position(self, submission: str, task: str) -> int | None:
+        """Return where the row of a pair is, None if it has none."""
+        found = self._at.get((submission, task))
+        if found is None:
+            if submission not in self._names:
+                raise KeyError(f"no submission {submission!r}; known: {', '.join(self.submissions)}")
+            if task not in self.tasks:
+                raise KeyError(f"no task {task!r}; known: {', '.join(self.tasks)}")
+        return found
 
     def get(self, submission: str, task: str) -> TaskScore | None:
         """Return one row, or None if that submission has no row for that task.
@@ -88,10 +106,8 @@ class Scores(ArrowViews):
         KeyError
             If no row has that submission, or none has that task.
         """
-        for kind, name, known in (("submission", submission, self.submissions), ("task", task, self.tasks)):
-            if name not in known:
-                raise KeyError(f"no {kind} {name!r}; known: {', '.join(known)}")
-        return self._by_name.get((submission, task))
+        found = self._position(submission, task)
+        return None if found is None else self._held[found]
 
     def q(self, submission: str, task: str) -> float | None:
         """Return the Q-score of a submission on a task; None if it has none.
@@ -101,8 +117,8 @@ class Scores(ArrowViews):
         KeyError
             If no row has that submission, or none has that task.
         """
-        row = self.get(submission, task)
-        return None if row is None else row.q
+        found = self._position(submission, task)
+        return None if found is None else self._qs[found]
 
     def mean_q(self, submission: str) -> float | None:
         """Return the mean Q of a submission over all tasks of the table; None if it has no Q for any one of them.
@@ -128,15 +144,24 @@ class Scores(ArrowViews):
         InputError
             If the parts were made by different protocols, or contradict each other (see :class:`Scores`).
         """
-        return _concat([(f"score table {i}", part) for i, part in enumerate(parts)])
+        parts = list(parts)
+        if not parts:
+            return cls((), {})
+        protocol = _one_protocol([(f"score table {i}", part.protocol) for i, part in enumerate(parts)])
+        held = [part._held for part in parts]
+        if all(isinstance(rows, GivenRows) for rows in held):
+            return cls(chain.from_iterable(held), protocol)
+        return cls(ArrowRows(pa.concat_tables(rows.to_table() for rows in held)), protocol)
 
     # --- Arrow and Parquet -------------------------------------------------------------------------------------------
 
     def to_arrow(self) -> pa.Table:
         """Return the table with the columns of :data:`SCHEMA`, the protocol as JSON in its metadata."""
-        records = [to_record(row) for row in self.rows]
-        schema = SCHEMA.with_metadata({_PROTOCOL_KEY: json.dumps(json_ready(self.protocol))})
-        return pa.Table.from_pylist([{**r, "repairs": list(r["repairs"].items())} for r in records], schema=schema)
+        return self._held.to_table().replace_schema_metadata({_PROTOCOL_KEY: json.dumps(json_ready(self.protocol))})
+
+    def pool(self) -> pa.Table:
+        """Return what leaderboards rank by, in order of the rows: the columns of :data:`POOL`."""
+        return self._held.select(POOL)
 
     @classmethod
     def from_arrow(cls, table: pa.Table, *, where: str = "score table") -> Scores:
@@ -158,21 +183,8 @@ class Scores(ArrowViews):
         Tables of earlier versions are read: columns of :data:`fastprobe.rows.SINCE_MULTI_CLASS` that they lack are
         empty.
         """
-        protocol = (table.schema.metadata or {}).get(_PROTOCOL_KEY)
-        if protocol is None:
-            raise _not_scores(where, "no protocol in its metadata")
-        for name in SINCE_MULTI_CLASS:
-            if name not in table.column_names:
-                empty = pa.array([[]] * table.num_rows, SCHEMA.field(name).type)
-                table = table.append_column(SCHEMA.field(name), empty)
-        for name in SCHEMA.names:
-            if table.schema.get_field_index(name) < 0:
-                raise _not_scores(where, f"no column {name!r}, or two of them")
-        try:
-            table = table.select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise _not_scores(where, str(error)) from None
-        return cls((from_record(record) for record in table.to_pylist()), json.loads(protocol))
+        table, protocol = _checked(table, where)
+        return cls(ArrowRows(null_for_nan(table)), protocol)
 
     @classmethod
     def read_parquet(cls, path: str | Path) -> Scores:
@@ -189,14 +201,17 @@ class Scores(ArrowViews):
         parts = sorted(p for p in path.glob("*.parquet") if not p.name.startswith(".")) if path.is_dir() else [path]
         if not parts:
             raise _not_scores(str(path), "no Parquet file in this folder")
-        named = []
+        tables, protocols = [], []
         for part in parts:
             try:
-                table = pq.ParquetFile(part).read()
+                table = pq.ParquetFile(part, pre_buffer=False).read(use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 raise _not_scores(str(part), str(error)) from None
-            named.append((str(part), cls.from_arrow(table, where=str(part))))
-        return _concat(named)
+            checked, protocol = _checked(table, str(part))
+            tables.append(checked)
+            protocols.append((str(part), protocol))
+        common = _one_protocol(protocols)
+        return cls(ArrowRows(null_for_nan(pa.concat_tables(tables))), common)
 
     # --- JSON and CSV ------------------------------------------------------------------------------------------------
 
@@ -294,35 +309,62 @@ def _not_scores(where: str, found: str) -> InputError:
     )
 
 
-def _unique(rows: Iterable[TaskScore]) -> dict[tuple[str, str], TaskScore]:
-    unique: dict[tuple[str, str], TaskScore] = {}
-    for row in rows:
-        key = (row.submission, row.task)
-        before = unique.pop(key, row)
-        for what in ("protocol_hash", "embedding_hash", "label_hash"):
-            a, b = getattr(before, what), getattr(row, what)
+def _unique(rows: Rows) -> tuple[Rows, dict[tuple[str, str], int]]:
+    """Keep the last row of every pair of submission and task, and say where it is."""
+    pairs = list(zip(rows.column("submission"), rows.column("task"), strict=True))
+    last = {pair: i for i, pair in enumerate(pairs)}
+    if len(last) == len(pairs):
+        return rows, last
+    _require_agreement(rows, pairs)
+    kept = sorted(last.values())
+    return rows.keep(kept), {pairs[i]: j for j, i in enumerate(kept)}
+
+
+def _require_agreement(rows: Rows, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise InputError if two rows of one pair come from different embeddings, labels or protocols."""
+    hashes = {what: rows.column(what) for what in ("protocol_hash", "embedding_hash", "label_hash")}
+    first: dict[tuple[str, str], int] = {}
+    for i, pair in enumerate(pairs):
+        before = first.setdefault(pair, i)
+        for what, values in hashes.items():
+            a, b = values[before], values[i]
             if a != b:
                 raise InputError(
-                    f"submission {row.submission!r}, task {row.task!r}",
+                    f"submission {pair[0]!r}, task {pair[1]!r}",
                     found=f"two scores with different {what.replace('_', ' ')} ({a} and {b})",
                     expected="one score for each submission and task",
                     fix="give each submission its own name, or leave out the scores that are out of date",
                 )
-        unique[key] = row
-    return unique
 
 
-def _concat(named: Sequence[tuple[str, Scores]]) -> Scores:
-    if not named:
-        return Scores((), {})
+def _checked(table: pa.Table, where: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Return the columns of SCHEMA of a table that :meth:`Scores.to_arrow` may have made, and the protocol of it."""
+    text = (table.schema.metadata or {}).get(_PROTOCOL_KEY)
+    if text is None:
+        raise _not_scores(where, "no protocol in its metadata")
+    for name in SINCE_MULTI_CLASS:
+        if name not in table.column_names:
+            empty = pa.array([[]] * table.num_rows, SCHEMA.field(name).type)
+            table = table.append_column(SCHEMA.field(name), empty)
+    for name in SCHEMA.names:
+        if table.schema.get_field_index(name) < 0:
+            raise _not_scores(where, f"no column {name!r}, or two of them")
+    try:
+        return fitted(table), json.loads(text)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise _not_scores(where, str(error)) from None
+
+
+def _one_protocol(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """Return the protocol of all parts, or raise InputError with the name of the first that has another one."""
     (first_name, first), *rest = named
-    for name, part in rest:
-        a, b = first.protocol.get("hash"), part.protocol.get("hash")
+    for name, protocol in rest:
+        a, b = first.get("hash"), protocol.get("hash")
         if a != b:
             raise InputError(
                 name,
-                found=f"scores of the protocol {part.protocol.get('name')!r} with hash {b}",
-                expected=f"the protocol {first.protocol.get('name')!r} with hash {a}, as in {first_name}",
+                found=f"scores of the protocol {protocol.get('name')!r} with hash {b}",
+                expected=f"the protocol {first.get('name')!r} with hash {a}, as in {first_name}",
                 fix="put only scores of one protocol together; score again what differs",
             )
-    return Scores((row for _, part in named for row in part.rows), first.protocol)
+    return first

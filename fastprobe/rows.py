@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
+    "FOLD_SCORES",
     "SCHEMA",
     "SINCE_MULTI_CLASS",
+    "STATS",
     "FoldStats",
     "TaskScore",
-    "from_record",
     "json_ready",
     "to_record",
+    "to_values",
     "undo_json",
 ]
 
@@ -228,29 +231,29 @@ SINCE_MULTI_CLASS = (
 )
 """Columns of lists that scores written by fastprobe 0.1 lack: they are empty there."""
 
-_STATS = tuple(f"fold_{f.name}" for f in fields(FoldStats))
+FOLD_SCORES = SCHEMA.get_field_index("fold_scores")
+"""Where this column is."""
+
+STATS = tuple(f"fold_{f.name}" for f in fields(FoldStats))
+"""Columns that are the fields of :class:`FoldStats`, in their order."""
+
+_taken = attrgetter(*(f"fold_stats.{n.removeprefix('fold_')}" if n in STATS else n for n in SCHEMA.names))
+_WITH_NULLS = [i for i, column in enumerate(SCHEMA) if column.nullable]
+
+
+def to_values(row: TaskScore) -> list[Any]:
+    """Return the values of a row in the order of SCHEMA; NaN in a column with nulls, or of a fold score, is None."""
+    values = [*_taken(row)]
+    for i in _WITH_NULLS:
+        if isinstance(values[i], float) and math.isnan(values[i]):
+            values[i] = None
+    values[FOLD_SCORES] = [None if s is None or math.isnan(s) else s for s in row.fold_scores]
+    return values
 
 
 def to_record(row: TaskScore) -> dict[str, Any]:
-    """Return a row by the columns of SCHEMA, the values as they are; NaN in a column with nulls becomes None."""
-    record: dict[str, Any] = {}
-    for column in SCHEMA:
-        name = column.name
-        value = getattr(row.fold_stats, name.removeprefix("fold_")) if name in _STATS else getattr(row, name)
-        record[name] = None if column.nullable and isinstance(value, float) and math.isnan(value) else value
-    record["fold_scores"] = [None if s is None or math.isnan(s) else s for s in row.fold_scores]
-    return record
-
-
-def from_record(record: Mapping[str, Any]) -> TaskScore:
-    """Return the row that :func:`to_record` made `record` of; lists become tuples."""
-    values = {name: _as_tuple(value) for name, value in record.items()}
-    stats = FoldStats(**{name.removeprefix("fold_"): values.pop(name) for name in _STATS})
-    return TaskScore(**{**values, "fold_stats": stats, "repairs": dict(record["repairs"])})
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+    """Return :func:`to_values` by the columns of SCHEMA."""
+    return dict(zip(SCHEMA.names, to_values(row), strict=True))
 
 
 def undo_json(record: dict[str, Any]) -> dict[str, Any]:
