@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from threading import Thread
 from types import ModuleType
 from typing import Any
@@ -138,6 +139,7 @@ def _no_interrupts() -> Iterator[None]:
 
     A terminal sends it to all of them, and it is this process that ends them. Here it is answered when the block ends.
     """
+    resource_tracker.ensure_running()  # or it would be begun in there, and let interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
