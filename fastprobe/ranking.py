@@ -21,10 +21,11 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from operator import mul
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastprobe.errors import InputError
+from fastprobe.pool import Pool
 from fastprobe.views import ArrowViews
 
 if TYPE_CHECKING:
@@ -32,9 +33,39 @@ if TYPE_CHECKING:
 
     from fastprobe.results import Scores
 
-__all__ = ["RANKS", "Incomplete", "Leaderboard", "LeaderboardRow", "leaderboard"]
+__all__ = [
+    "RANKS",
+    "Incomplete",
+    "Leaderboard",
+    "LeaderboardRow",
+    "Standing",
+    "leaderboard",
+    "rank_pool",
+    "standings",
+    "weights_of",
+]
 
-Table = Sequence[Mapping[str, float]]
+Table = Mapping[str, Mapping[str, float]]
+"""Q by submission and task."""
+Rows = Sequence[Mapping[str, float]]
+
+
+class Standing(NamedTuple):
+    """Where a submission stands.
+
+    Attributes
+    ----------
+    place : int
+        1 is best; tied submissions share the better place.
+    mean_q : float
+        Mean Q over all tasks.
+    weighted_rank : float
+        Weighted mean of the ranks in the tasks, 1 is best (the place, for the rule ``mean``).
+    """
+
+    place: int
+    mean_q: float
+    weighted_rank: float
 
 
 @dataclass(frozen=True)
@@ -149,56 +180,87 @@ def leaderboard(scores: Scores, *, rank: str = "neuco") -> Leaderboard:
     InputError
         If there is no such rule, or the scores were made by different protocols or on different labels.
     """
+    return rank_pool(Pool.from_arrow(scores.pool()), rank=rank)
+
+
+def rank_pool(pool: Pool, *, rank: str = "neuco") -> Leaderboard:
+    """Rank the submissions of a pool; see :func:`leaderboard`.
+
+    Raises
+    ------
+    InputError
+        If there is no such rule.
+    """
+    weights = weights_of(pool.complete, pool.tasks, rank=rank)
+    found = standings(pool.complete, weights, rank=rank)
+    rows = (LeaderboardRow(s.place, name, s.mean_q, s.weighted_rank, pool.complete[name]) for name, s in found.items())
+    left_out = sorted(name for name in pool.scores if name not in pool.complete)
+    incomplete = tuple(Incomplete(name, pool.missing(name)) for name in left_out)
+    return Leaderboard(rank, weights, tuple(sorted(rows, key=lambda r: (r.place, -r.mean_q, r.submission))), incomplete)
+
+
+def weights_of(table: Table, tasks: Sequence[str], *, rank: str) -> dict[str, float]:
+    """Weights of the tasks by a rule.
+
+    Parameters
+    ----------
+    table : mapping of str to mapping of str to float
+        Finite Q of every task, by submission.
+    tasks : sequence of str
+    rank : {"neuco", "mean", "uniform"}
+
+    Returns
+    -------
+    dict of str to float
+        They sum to 1.
+
+    Raises
+    ------
+    InputError
+        If there is no such rule.
+    """
     if rank not in RANKS:
         raise InputError("rank", found=repr(rank), expected=f"one of {', '.join(RANKS)}", fix="correct the name")
-    _require_comparable(scores)
-    complete: dict[str, dict[str, float]] = {}
-    incomplete: list[Incomplete] = []
-    for name in scores.submissions:
-        qs = {task: scores.q(name, task) for task in scores.tasks}
-        missing = {task: _reason(scores, name, task) for task, q in qs.items() if q is None or not math.isfinite(q)}
-        if missing:
-            incomplete.append(Incomplete(name, missing))
-        else:
-            complete[name] = {task: q for task, q in qs.items() if q is not None}
-    rows = _ranked(complete, weights := RANKS[rank](list(complete.values()), scores.tasks), by_mean=rank == "mean")
-    return Leaderboard(rank, weights, rows, tuple(sorted(incomplete, key=lambda i: i.submission)))
+    return RANKS[rank](list(table.values()), tasks)
 
 
-def _require_comparable(scores: Scores) -> None:
-    """Raise InputError if rows of different protocols, or of different labels of one task, stand in the table."""
-    seen: dict[str, tuple[str, str]] = {}
-    for row in scores:
-        of_task = f"labels of the task {row.task!r}"
-        for what, digest in (("protocol", row.protocol_hash), (of_task, row.label_hash)):
-            before, submission = seen.setdefault(what, (digest, row.submission))
-            if digest != before:
-                raise InputError(
-                    f"submission {row.submission!r}",
-                    found=f"a score with another {what} (hash {digest})",
-                    expected=f"the {what} of submission {submission!r} (hash {before})",
-                    fix="rank only scores of one protocol on the same labels; score again what differs",
-                )
+def standings(table: Table, weights: Mapping[str, float], *, rank: str) -> dict[str, Standing]:
+    """Say where submissions stand if the tasks have these weights.
+
+    Parameters
+    ----------
+    table : mapping of str to mapping of str to float
+        Finite Q by submission; of tasks that have a weight, and of no others.
+    weights : mapping of str to float
+        Finite; by task. For the rule ``mean`` their values do not matter.
+    rank : {"neuco", "mean", "uniform"}
+
+    Returns
+    -------
+    dict of str to Standing
+        By submission, in their order.
+    """
+    names, rows = list(table), list(table.values())
+    means = [math.fsum(row.values()) / len(row) for row in rows]
+    if rank == "mean":
+        total = [float(r) for r in _min_ranks([-m for m in means])]
+    else:
+        ranks = [_min_ranks([-row[task] for row in rows]) for task in weights]
+        total = _exact_sums(ranks, list(weights.values()))
+    return dict(zip(names, map(Standing, _min_ranks(total), means, total), strict=True))
 
 
-def _reason(scores: Scores, submission: str, task: str) -> str:
-    row = scores.get(submission, task)
-    if row is None:
-        return "not scored"
-    return row.q_reason or "no Q"
-
-
-def _equal_weights(table: Table, tasks: Sequence[str]) -> dict[str, float]:
+def _equal_weights(rows: Rows, tasks: Sequence[str]) -> dict[str, float]:
     return {task: 1 / len(tasks) for task in tasks}
 
 
-def _spread_weights(table: Table, tasks: Sequence[str]) -> dict[str, float]:
+def _spread_weights(rows: Rows, tasks: Sequence[str]) -> dict[str, float]:
     """Weights proportional to the standard deviation (ddof 1) of Q over the submissions, as in NeuCo-Bench."""
-    if len(table) < 2:
-        return _equal_weights(table, tasks)
-    spread = {task: _std([row[task] for row in table]) for task in tasks}
+    if len(rows) < 2:
+        return _equal_weights(rows, tasks)
+    spread = {task: _std([row[task] for row in rows]) for task in tasks}
     total = math.fsum(spread.values())
-    return {task: s / total for task, s in spread.items()} if total > 0 else _equal_weights(table, tasks)
+    return {task: s / total for task, s in spread.items()} if total > 0 else _equal_weights(rows, tasks)
 
 
 def _std(values: Sequence[float]) -> float:
@@ -210,29 +272,22 @@ def _std(values: Sequence[float]) -> float:
 
 def _min_ranks(keys: Sequence[float]) -> list[int]:
     """Return 1 + the number of smaller keys, for each key (``scipy.stats.rankdata`` with ``method="min"``)."""
-    first: dict[float, int] = {}
-    for i, key in enumerate(sorted(keys)):
-        first.setdefault(key, i + 1)
-    return [first[key] for key in keys]
+    import numpy as np
+
+    values = np.asarray(keys, dtype=np.float64)
+    ranks: list[int] = (np.searchsorted(np.sort(values), values) + 1).tolist()
+    return ranks
 
 
-def _ranked(
-    table: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], *, by_mean: bool
-) -> tuple[LeaderboardRow, ...]:
-    names, rows = list(table), list(table.values())
-    means = [math.fsum(row.values()) / len(row) for row in rows]
-    if by_mean:
-        total = [float(r) for r in _min_ranks([-m for m in means])]
-    else:
-        ranks = {task: _min_ranks([-row[task] for row in rows]) for task in weights}
-        exact = {task: Fraction(weight) for task, weight in weights.items()}
-        total = [float(sum(w * ranks[task][i] for task, w in exact.items())) for i in range(len(rows))]
-    places = _min_ranks(total)
-    ranked = map(LeaderboardRow, places, names, means, total, rows)
-    return tuple(sorted(ranked, key=lambda r: (r.place, -r.mean_q, r.submission)))
+def _exact_sums(ranks: Sequence[Sequence[int]], weights: Sequence[float]) -> list[float]:
+    """Sum rank times weight over the tasks, rounded once: over one denominator, which is a power of 2."""
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    denominator = max((below for _, below in ratios), default=1)
+    whole = [above * (denominator // below) for above, below in ratios]
+    return [sum(map(mul, whole, of_one)) / denominator for of_one in zip(*ranks, strict=True)]
 
 
-RANKS: dict[str, Callable[[Table, Sequence[str]], dict[str, float]]] = {
+RANKS: dict[str, Callable[[Rows, Sequence[str]], dict[str, float]]] = {
     "neuco": _spread_weights,
     "mean": _equal_weights,
     "uniform": _equal_weights,

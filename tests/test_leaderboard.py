@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import math
+import time
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,8 @@ from scipy.stats import rankdata
 from score_rows import regression_row, table
 
 from fastprobe.errors import InputError
-from fastprobe.ranking import Leaderboard, leaderboard
+from fastprobe.pool import Pool
+from fastprobe.ranking import Leaderboard, leaderboard, rank_pool, standings
 from fastprobe.results import Scores
 
 
@@ -84,6 +88,85 @@ def test_rank_order_and_mean_order_can_differ():
     qs = {"steady": {"x": 11.0, "y": 11.0, "z": 11.0}, "bold": {"x": 10.0, "y": 10.0, "z": 40.0}}
     assert [row.submission for row in board_of(qs, "uniform").rows] == ["steady", "bold"]
     assert [row.submission for row in board_of(qs, "mean").rows] == ["bold", "steady"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    weights=st.lists(st.floats(0, 1) | st.sampled_from([0.1, 1 / 3, 5e-324]), min_size=1, max_size=6),
+    data=st.data(),
+)
+def test_weighted_ranks_are_sums_of_fractions_rounded_once(weights, data):
+    names = [f"t{j}" for j in range(len(weights))]
+    q = st.floats(-100, 100, allow_nan=False)
+    qs = {f"s{i}": {name: data.draw(q) for name in names} for i in range(data.draw(st.integers(1, 5)))}
+    found = standings(qs, dict(zip(names, weights, strict=True)), rank="uniform")
+    ranks = pd.DataFrame(qs).T.rank(method="min", ascending=False).astype(int)
+    for submission, standing in found.items():
+        exact = sum(Fraction(w) * int(ranks[t][submission]) for t, w in zip(names, weights, strict=True))
+        assert standing.weighted_rank == float(exact)
+
+
+def test_a_pool_gives_the_leaderboard_of_its_scores():
+    qs = {"a": {"x": 1.0, "y": 5.0}, "b": {"x": 2.0, "y": None}, "c": {"y": 3.0}, "d": {"x": 0.5, "y": 7.0}}
+    scores = table(*(regression_row(s, t, q) for s, row in qs.items() for t, q in row.items()))
+    pool = Pool.from_arrow(scores.pool())
+    assert rank_pool(pool) == leaderboard(scores)
+    assert pool.tasks == ("x", "y")
+    assert pool.complete == {"a": qs["a"], "d": qs["d"]}
+    assert pool.protocol == scores.rows[0].protocol_hash
+
+
+@pytest.mark.parametrize("q", [math.nan, math.inf])
+def test_a_q_that_is_no_number_is_none(q):
+    pool = Pool.of([("a", "x", q, "nothing held out", "e", "l", "p"), ("b", "x", 1.0, None, "e", "l", "p")])
+    assert pool.missing("a") == {"x": "nothing held out"}
+    assert [row.submission for row in rank_pool(pool).rows] == ["b"]
+
+
+def test_a_pool_is_read_as_scores_are(tmp_path):
+    folder = tmp_path / "run" / "scores"
+    folder.mkdir(parents=True)
+    a, b = regression_row("a", "x", 1.0), regression_row("b", "x", 2.0)
+    table(a).to_parquet(folder / "a.parquet")
+    table(b, a).to_parquet(folder / "b.parquet")  # a for the second time, as after a crash
+    table(a, b).to_parquet(tmp_path / "one.parquet")
+    (tmp_path / "one.json").write_text(table(a, b).to_json())
+    expected = Pool.from_arrow(table(a, b).pool())
+    for path in (tmp_path / "run", folder, tmp_path / "one.parquet", tmp_path / "one.json"):
+        assert Pool.read(path) == expected
+    table(regression_row("a", "x", 1.0, embedding_hash="other")).to_parquet(folder / "c.parquet")
+    with pytest.raises(InputError, match="two scores with different embedding hash"):
+        Pool.read(tmp_path / "run")
+    (folder / "c.parquet").write_bytes((folder / "b.parquet").read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"c\.parquet"):
+        Pool.read(tmp_path / "run")
+    with pytest.raises(InputError, match="nowhere"):
+        Pool.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("q", pa.array(["high"])), ("task", pa.array([None], pa.string())), ("label_hash", None)]
+)
+def test_a_folder_of_other_parquet_files_is_no_pool(tmp_path, column, values):
+    arrow = table(regression_row()).to_arrow()
+    at = arrow.column_names.index(column)
+    arrow = arrow.remove_column(at) if values is None else arrow.set_column(at, column, values)
+    (tmp_path / "scores").mkdir()
+    pq.write_table(arrow, tmp_path / "scores" / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        Pool.read(tmp_path)
+
+
+@pytest.mark.slow
+def test_ten_thousand_submissions_on_six_tasks_are_ranked_in_two_seconds():
+    q = np.random.default_rng(0).normal(30, 10, (10_000, 6)).tolist()
+    pool = Pool.of(
+        (f"s{i}", f"t{j}", value, None, "e", "l", "p") for i, row in enumerate(q) for j, value in enumerate(row)
+    )
+    began = time.perf_counter()
+    board = rank_pool(pool)
+    assert time.perf_counter() - began < 2  # 0.3 s where this was written
+    assert len(board.rows) == 10_000
 
 
 def test_ties_share_the_better_place_and_the_next_is_passed_over():

@@ -22,6 +22,7 @@ from fastprobe.cli.neuco import neuco
 from fastprobe.cli.run import run
 from fastprobe.cli.score import score
 from fastprobe.cli.sweep import sweep
+from fastprobe.cli.verify import verify
 
 __all__ = ["app", "main"]
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     name="fastprobe",
     help="Exact, batched scoring of embeddings by linear probes.",
     epilog="Exit status: 0 done; 2 the input or the options are wrong; 3 some submissions of a bulk job failed; "
-    "130 interrupted; 1 anything else.",
+    "4 an audit found something; 130 interrupted; 1 anything else.",
     cls=GuardedGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,7 +57,7 @@ def fastprobe(
         raise typer.Exit(2)
 
 
-for command in (demo, score, ingest, run, leaderboard, sweep, neuco, check, doctor):
+for command in (demo, score, ingest, run, leaderboard, verify, sweep, neuco, check, doctor):
     app.command()(command)
 
 

@@ -1,6 +1,7 @@
 """How errors look on the command line, and the exit status that each gives: the one place that decides either.
 
-0 done; 2 the input or the options are wrong; 130 interrupted; 1 anything else. What nobody foresaw passes through with
+0 done; 2 the input or the options are wrong; 130 interrupted; 1 anything else. (`run` ends with 3, `verify` with 4, for
+what they have found.) What nobody foresaw passes through with
 its traceback, and Python ends with 1.
 """
 

@@ -262,6 +262,10 @@ def _report_lines(report: RunReport, out: Path) -> Iterator[str]:
         yield f"stages, which overlap: {spent}"
     if report.failed:
         yield "mend their files, and the same command scores them; --retry-failed tries them as they are"
+    if report.noted:
+        from fastprobe.cli.movement_tables import movement_lines
+
+        yield from movement_lines(out)
     if report.scored or report.finished:
         yield f"rank them: fastprobe leaderboard {out}"
 

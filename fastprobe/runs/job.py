@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
 from fastprobe.backend import Backend, check_device, get_backend
+from fastprobe.errors import InputError
 from fastprobe.protocol import DEFAULT, Protocol
 from fastprobe.runs.folder import Failure, RunFolder
+from fastprobe.runs.history import is_noted, note
 from fastprobe.runs.inputs import Item
 from fastprobe.runs.keep import Done, Event, Keeper
 from fastprobe.runs.pipeline import Pipeline
@@ -51,6 +53,8 @@ class RunReport:
         Submissions all of whose scores were there, under an older time stamp maybe.
     failed : tuple of Failure
         In this run, and before if they were not tried again.
+    noted : bool
+        Whether there are other scores than when the history of the leaderboard was last written.
     seconds : mapping of str to float
         Time of the stages ``read``, ``copy``, ``solve`` and ``write``, which overlap, and ``all``.
     """
@@ -58,6 +62,7 @@ class RunReport:
     scored: int
     finished: int
     failed: tuple[Failure, ...]
+    noted: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -123,6 +128,7 @@ def run(
         tell({"event": "begun", **_in_numbers(plan)})
         if plan.stale:
             _log.warning("%d scores in %s are out of date, and dropped", len(plan.stale), out)
+            _note(folder)  # as they were
         with folder.writing():
             folder.note_settings(Settings.of(benchmark, chosen, lenient=lenient))
             folder.scores.drop(plan.stale)
@@ -131,15 +137,29 @@ def run(
             with _source(plan.pending, terms, device, cluster, overwrite, tell, lenient=lenient) as source:
                 _keep_all(source, keeper)
         folder.put_together()
+        noted = _note(folder, reread=overwrite == "always")
     report = RunReport(
         keeper.scored,
         len(plan.finished) + keeper.recognised,
         (*plan.failed, *keeper.failed),
+        noted,
         {**keeper.seconds, "all": time.perf_counter() - began},
     )
     counts = {"scored": report.scored, "finished": report.finished, "failed": len(report.failed)}
     tell({"event": "ended", **counts, "seconds": dict(report.seconds)})
     return report
+
+
+def _note(folder: RunFolder, *, reread: bool = False) -> bool:
+    """Add to the history of the leaderboard. A history that is damaged is no reason to fail: the scores are there."""
+    if is_noted(folder) and not reread:
+        return False
+    try:
+        with folder.writing():
+            return note(folder, reread=reread)
+    except InputError as error:
+        _log.warning("the history of the leaderboard is not continued: %s", error)
+        return False
 
 
 def _one_at_a_time(event: Event | None) -> Event:
