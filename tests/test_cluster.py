@@ -203,7 +203,7 @@ def test_a_scheduler_that_is_not_there(case: Case, monkeypatch) -> None:
 
 
 def test_a_scheduler_that_goes_away_ends_the_run_and_leaves_what_is_finished(case: Case) -> None:
-    case.write(*(f"n{i:03d}" for i in range(200)))
+    case.write(*(f"n{i:03d}" for i in range(80)))
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
     ) as cluster:
@@ -217,7 +217,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_leaves_what_is_finished(cas
             case.run(cluster=ClusterSpec(scheduler=cluster.scheduler_address), event=end)
         closing.join()
     assert case.run().finished >= 1
-    assert len(case.rows()) == 600
+    assert len(case.rows()) == 240
 
 
 @pytest.mark.parametrize(
@@ -311,3 +311,15 @@ def test_threads_are_shared_out(case: Case) -> None:
     (device,) = {row["device"] for row in case.rows()}
     assert ", 1 threads" in device
     assert {name: os.environ.get(name) for name in before} == before
+
+
+def test_workers_that_cannot_load_fastprobe(case: Case, elsewhere: ClusterSpec, monkeypatch) -> None:
+    from fastprobe.cluster import worker
+
+    def setup(self: Any, worker: Any) -> None:
+        raise ModuleNotFoundError("No module named 'fastprobe'")
+
+    case.write("a")
+    monkeypatch.setattr(worker.Probing, "setup", setup)
+    with pytest.raises(InputError, match=r"workers that cannot be set up \(ModuleNotFoundError"):
+        case.run(cluster=elsewhere)

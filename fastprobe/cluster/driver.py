@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 import uuid
 from collections import Counter, deque
@@ -19,6 +20,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from fastprobe import __version__
 from fastprobe.backend import Backend
 from fastprobe.cluster.spec import ClusterSpec
 from fastprobe.cluster.start import Crew, crew
@@ -80,9 +82,15 @@ def on_cluster(
 
     with crew(spec, device) as workers:
         name = f"fastprobe-{uuid.uuid4().hex}"
-        workers.client.register_plugin(
-            Probing(name, terms, workers.device, workers.threads, overwrite, lenient=lenient), name=name
-        )
+        probing = Probing(name, terms, workers.device, workers.threads, overwrite, lenient=lenient)
+        try:
+            workers.client.register_plugin(probing, name=name)
+        except Exception as error:  # whatever a worker, or the scheduler, raises when it loads it
+            raise InputError(
+                "--scheduler", found=f"workers that cannot be set up ({type(error).__name__}: {error})",
+                expected=f"fastprobe {__version__} with Python {'.'.join(map(str, sys.version_info[:2]))} on each",
+                fix="install fastprobe there as it is here",
+            ) from error  # fmt: skip
         source = ClusterSource(workers, name, units, event)
         try:
             yield source
