@@ -149,7 +149,8 @@ class Submission:
     def _of_table(cls, name: str, table: Table, *, lenient: bool) -> Submission:
         if lenient:
             table = repaired(table)
-        return cls(name, np.asarray(table.ids), table.x, table.repairs, places=table.places)
+        ids = list(table.ids)  # an array would only be made a list again
+        return cls(name, ids, table.x, table.repairs, places=table.places)  # type: ignore[arg-type]
 
     def _with_labelled(
         self, labelled_ids: Collection[str] | NDArray[np.str_], path: Path, *, lenient: bool

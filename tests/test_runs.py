@@ -441,11 +441,17 @@ def test_a_device_that_fails_ends_the_run_and_a_submission_that_fails_does_not(
 # --- crashes, full disks, and who else is there ----------------------------------------------------------------------
 
 
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file for each submission."""
+    monkeypatch.setattr(Ahead, "take", lambda self, **_: list(islice(self, 1)))
+
+
 def full(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_ends_the_run_and_spoils_nothing(case: Case, monkeypatch) -> None:
+def test_a_full_disk_ends_the_run_and_spoils_nothing(case: Case, one_by_one: None, monkeypatch) -> None:
     write = pq.write_table
 
     def second_fails(table: Any, path: Path, **options: Any) -> None:
@@ -464,7 +470,7 @@ def test_a_full_disk_ends_the_run_and_spoils_nothing(case: Case, monkeypatch) ->
     assert case.rows() == in_memory(paths(case))
 
 
-def test_a_journal_that_cannot_be_written_ends_the_run_and_spoils_nothing(case: Case, monkeypatch) -> None:
+def test_a_journal_that_cannot_be_written_ends_the_run_and_spoils_nothing(case: Case, one_by_one, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "put", full)
         with pytest.raises(WriteError, match="No space left"):
@@ -569,9 +575,8 @@ def paths_of(case: Case) -> list[Path]:
 
 
 @pytest.fixture
-def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a file for each submission, and put files together early."""
-    monkeypatch.setattr(Ahead, "take", lambda self: list(islice(self, 1)))
+def small_files(monkeypatch: pytest.MonkeyPatch, one_by_one: None) -> None:
+    """Put files together early."""
     monkeypatch.setattr(score_files, "_MANY", 4)
     monkeypatch.setattr(score_files, "_FULL", 12)
 

@@ -7,6 +7,7 @@ for.
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -188,7 +189,7 @@ def checked(ids: ArrayLike, x: ArrayLike, places: Places) -> tuple[NDArray[np.st
             expected="a finite number",
             fix="repair the value, or read leniently to set such values to 0",
         )
-    return np.array(texts, dtype=np.str_), matrix
+    return _as_array(texts), matrix
 
 
 def repaired(table: Table) -> Table:
@@ -223,11 +224,11 @@ def _checked_texts(ids: ArrayLike, places: Places) -> list[str]:
     """Give ids without suffixes, and refuse text that cannot be an id."""
     texts = as_ids(ids, places.source)
     together = "".join(texts)  # one look at all ids; only suspicious ones are looked at one by one
-    plain = together.isascii() and together.isprintable() and not {" ", "."} & set(together)
-    if plain and len(max(texts, key=len, default="")) <= MAX_ID_LENGTH:
+    plain = together.isascii() and together.isprintable() and " " not in together and "." not in together
+    if plain and max(map(len, texts), default=0) <= MAX_ID_LENGTH:
         return texts
     texts = [plain_id(text) for text in texts]
-    if not "".join(texts).isprintable() or len(max(texts, key=len, default="")) > MAX_ID_LENGTH:
+    if not "".join(texts).isprintable() or max(map(len, texts), default=0) > MAX_ID_LENGTH:
         for row, text in enumerate(texts):
             control = next((c for c in text if unicodedata.category(c) == "Cc"), None)
             if control is not None or len(text) > MAX_ID_LENGTH:
@@ -240,6 +241,15 @@ def _checked_texts(ids: ArrayLike, places: Places) -> list[str]:
                     fix="correct the id",
                 )
     return [text.strip() and text for text in texts]
+
+
+def _as_array(texts: list[str]) -> NDArray[np.str_]:
+    """``np.array(texts, dtype=np.str_)``; at once, where all are equally long, as ids mostly are."""
+    lengths = set(map(len, texts))
+    if len(lengths) != 1 or not (width := lengths.pop()):
+        return np.array(texts, dtype=np.str_)
+    code_points = "".join(texts).encode(f"utf-32-{sys.byteorder[0]}e", "surrogatepass")
+    return np.frombuffer(bytearray(code_points), dtype=f"U{width}")
 
 
 def _check_lengths(ids: Sequence[str], x: NDArray[Any], places: Places) -> None:

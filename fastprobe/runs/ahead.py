@@ -49,10 +49,18 @@ class Ahead(Generic[T]):
             error, self._error = self._error, None
         raise StopIteration if error is None else error
 
-    def take(self) -> list[T]:
-        """Return all items that wait, one at least; none when there are no more."""
+    def take(self, *, patience: float = 0.0) -> list[T]:
+        """Return all items that wait, one at least; none when there are no more.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds that the first may wait for others.
+        """
         first = list(islice(self, 1))
         with self._changed:
+            if first:
+                self._changed.wait_for(lambda: self._ended or len(self._waiting) >= self._most, patience)
             found = [*first, *self._waiting] if first else []
             self._waiting.clear()
             self._changed.notify_all()

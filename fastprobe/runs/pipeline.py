@@ -27,6 +27,7 @@ device ahead of its turn (next to nothing on the CPU), and scoring it."""
 
 _AHEAD = 2  # submissions that wait for their turn
 _UNWRITTEN = 16  # submissions whose scores wait to be written
+_PATIENCE = 0.25  # seconds that scores wait for others: a file of several costs hardly more than a file of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class Pipeline:
         FastprobeError, RuntimeError
             An error that is not a submission's: those that would come after it are not scored.
         """
-        return self._scoring.take()
+        return self._scoring.take(patience=_PATIENCE)
 
     def close(self) -> None:
         """Begin nothing more, and wait for nothing; what is done can still be taken."""
