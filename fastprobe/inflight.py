@@ -32,10 +32,10 @@ def in_order(
     allows no other beside it is worked on in the calling thread. An item is let go when it is done, even if its result
     waits for those before it.
 
-    DeviceError of `work` means that the memory of the device did not suffice. If it was not alone, what is running is
-    waited for, and it is begun again, with half as many at the same time from then on. Any other error, one of `items`
-    among them, is raised when those before it have given their results; nothing new is begun meanwhile, and what is
-    running is waited for.
+    DeviceError of `work` in another thread means that the memory of the device did not suffice. What is running is
+    waited for, and it is begun again, with half as many at the same time from then on; in the end in the calling
+    thread, where it is an error as any other. Any other error, one of `items` among them, is raised when those before it
+    have given their results; nothing new is begun meanwhile, and what is running is waited for.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ class _Turn(Generic[T, R]):
 
     @property
     def crowded(self) -> bool:
-        """Whether memory ran out, and might not if fewer are worked on at the same time."""
-        return self._ended and self.company > 1 and isinstance(self._error, DeviceError)
+        """Whether memory ran out in a thread beside others, and might not in the calling one, alone."""
+        return self._ended and self.item is not None and isinstance(self._error, DeviceError)
 
     @property
     def over(self) -> bool:
@@ -205,12 +205,20 @@ class _Flight(Generic[T, R]):
         return result
 
     def _make_room(self) -> None:
-        """Wait for what is running, halve the number, and have those begun again for which memory did not suffice."""
+        """Wait for what is running, halve the number, and have those begun again for which memory did not suffice.
+
+        One that had no company is begun again in the calling thread: whether it fails there is up to `work`.
+        """
         wait([turn.outcome for turn in self._running() if turn.outcome is not None])
         crowded = [turn for turn in self.turns if turn.crowded]
         before = max(turn.company for turn in crowded)
-        self._most = max(1, before // 2)
-        _log.warning("%s; going on with %d at the same time instead of %d", _shortage(crowded[0]), self._most, before)
+        if before > 1:
+            self._most = max(1, before // 2)
+            _log.warning(
+                "%s; going on with %d at the same time instead of %d", _shortage(crowded[0]), self._most, before
+            )
+        else:
+            crowded[0].allows = 1
         for turn in crowded:
             turn.outcome = None
         gc.collect()  # an error and the frames it passed through hold one another, and what they have on the device

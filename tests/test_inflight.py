@@ -202,7 +202,7 @@ def test_what_does_not_fit_even_alone_is_an_error_after_the_results_before_it(
     assert not flight_threads()
 
 
-def test_what_is_tried_alone_is_not_tried_again() -> None:
+def test_what_is_tried_alone_is_tried_once_more_in_the_calling_thread() -> None:
     tries: list[bool] = []
 
     def work(item: int, apart: bool) -> int:
@@ -211,7 +211,14 @@ def test_what_is_tried_alone_is_not_tried_again() -> None:
 
     with pytest.raises(DeviceError, match="end something"):
         list(in_order(iter([0]), work, at_once=lambda item: 4))
-    assert tries == [True]
+    assert tries == [True, False]
+
+    def only_here(item: int, apart: bool) -> int:
+        if apart:
+            raise no_room()
+        return item
+
+    assert list(in_order(iter([7]), only_here, at_once=lambda item: 4)) == [7]
 
     def items() -> Iterator[int]:
         yield 0

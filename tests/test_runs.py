@@ -744,6 +744,24 @@ def test_several_submissions_at_a_time_give_the_same_scores(case: Case, monkeypa
     assert case.rows() == in_memory([path for path in paths(case) if path.stem != "d"])
 
 
+@pytest.mark.parametrize("too_large", [{"a"}, {"c"}, {"a", "b", "c"}])
+def test_what_the_device_has_no_memory_for_is_recorded_whatever_else_is_in_flight(
+    case: Case, monkeypatch, too_large: set[str]
+) -> None:
+    backend, score = get_backend("cpu"), UnitScorer.score
+
+    def short_of_memory(self: Any, submission: Any, tasks: Any, **options: Any) -> Any:
+        if submission.name in too_large:
+            raise DeviceError("the device", found="no room", expected="room", fix="end something")
+        return score(self, submission, tasks, **options)
+
+    monkeypatch.setattr(type(backend), "in_flight", lambda self, nbytes, d: 3)
+    monkeypatch.setattr(UnitScorer, "score", short_of_memory)
+    report = case.run(device=backend)
+    assert {failure.name for failure in report.failed} == too_large
+    assert report.scored == 3 - len(too_large)
+
+
 # --- where submissions come from -------------------------------------------------------------------------------------
 
 

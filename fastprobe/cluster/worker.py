@@ -70,7 +70,7 @@ class Probing(WorkerPlugin):
     terms : Terms
     device : str
     threads : int or None
-        Threads that the kernels and the BLAS of a worker may use; those that Dask gives the worker by default.
+        Threads that a worker may use; those that Dask gives it by default.
     overwrite : {"missing", "never", "always"}
     lenient : bool
     """
@@ -98,9 +98,7 @@ class Probing(WorkerPlugin):
         InputError, DeviceError
             If the worker cannot score at all.
         """
-        from threadpoolctl import threadpool_limits
-
-        with self._busy, threadpool_limits(self._threads):
+        with self._busy:
             if self._scorer is None:
                 self._scorer = self._set_up()
             units = [self._unit(ticket) for ticket in tickets]
