@@ -34,8 +34,8 @@ def in_order(
 
     DeviceError of `work` in another thread means that the memory of the device did not suffice. What is running is
     waited for, and it is begun again, with half as many at the same time from then on; in the end in the calling
-    thread, where it is an error as any other. Any other error, one of `items` among them, is raised when those before it
-    have given their results; nothing new is begun meanwhile, and what is running is waited for.
+    thread, where it is an error as any other. Any other error, one of `items` among them, is raised when those before
+    it have given their results; nothing new is begun meanwhile, and what is running is waited for.
 
     Parameters
     ----------
