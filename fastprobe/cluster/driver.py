@@ -96,7 +96,7 @@ def on_cluster(
             yield source
         finally:
             source.close()
-            if workers.lasting:
+            if workers.cluster is None:
                 source.leave()
 
 
@@ -113,7 +113,7 @@ class ClusterSource:
     """
 
     def __init__(self, workers: Crew, name: str, units: Sequence[Unit], event: Event) -> None:
-        self._client, self._name, self._event = workers.client, name, event
+        self._crew, self._client, self._name, self._event = workers, workers.client, name, event
         self._address = workers.client.scheduler.address
         self._waiting = deque(units)
         self._lost_once: deque[Unit] = deque()  # tried on their own
@@ -205,6 +205,7 @@ class ClusterSource:
         now = time.monotonic()
         if now - self._looked >= _LOOK:
             self._workers, self._looked = len(self._client.scheduler_info(n_workers=-1)["workers"]), now
+            self._crew.refill(self._workers)
         return self._workers
 
     def _result(self, future: Any, units: list[Unit]) -> Iterator[list[Done]]:

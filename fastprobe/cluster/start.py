@@ -47,14 +47,26 @@ class Crew:
         Of each worker.
     threads : int or None
         That each worker may use; None leaves it to Dask.
-    lasting : bool
-        Whether the workers go on when the run has ended.
+    cluster : distributed.LocalCluster or None
+        What has started them, if that was here; None if they go on when the run has ended.
     """
 
     client: Any
     device: str
     threads: int | None
-    lasting: bool
+    cluster: Any = None
+
+    def refill(self, there: int) -> None:
+        """Replace workers whose replacements were lost before they were up, if fewer are there than there should be."""
+        if self.cluster is not None and there < (wanted := len(self.cluster.worker_spec)):
+            self.cluster.loop.add_callback(self._forget_dead)
+            self.cluster.scale(wanted)
+
+    def _forget_dead(self) -> None:
+        """Have workers that nobody restarts any more count as missing."""
+        workers = self.cluster.workers
+        for name in [name for name, worker in workers.items() if worker.status.name in ("closed", "failed")]:
+            del workers[name]
 
 
 @contextmanager
@@ -81,7 +93,7 @@ def crew(spec: ClusterSpec, device: str) -> Iterator[Crew]:
     distributed = _distributed()
     if spec.scheduler is not None:
         with _connected(distributed, spec.scheduler) as client:
-            yield Crew(client, device, None, lasting=True)
+            yield Crew(client, device, None)
     elif spec.workers is not None:
         if device not in ("auto", "cpu"):
             raise InputError(
@@ -89,16 +101,16 @@ def crew(spec: ClusterSpec, device: str) -> Iterator[Crew]:
                 fix="ask for --gpus instead of --workers",
             )  # fmt: skip
         threads = max(1, cores() // spec.workers)
-        with _own(distributed, distributed.LocalCluster, threads, n_workers=spec.workers) as client:
-            yield Crew(client, "cpu", threads, lasting=False)
+        with _own(distributed, distributed.LocalCluster, threads, n_workers=spec.workers) as (client, cluster):
+            yield Crew(client, "cpu", threads, cluster)
     else:
         assert spec.gpus is not None
         kind, gpus = _cuda_cluster(device), _gpus(spec.gpus)
         from pynvml import NVMLError  # which dask-cuda brings
 
         try:
-            with _own(distributed, kind, 1, CUDA_VISIBLE_DEVICES=gpus) as client:
-                yield Crew(client, "cuda", None, lasting=False)
+            with _own(distributed, kind, 1, CUDA_VISIBLE_DEVICES=gpus) as (client, cluster):
+                yield Crew(client, "cuda", None, cluster)
         except NVMLError as error:
             raise DeviceError(
                 "--gpus", found=f"dask-cuda cannot ask the driver ({error})", expected="an NVIDIA driver with NVML",
@@ -107,25 +119,33 @@ def crew(spec: ClusterSpec, device: str) -> Iterator[Crew]:
 
 
 @contextmanager
-def _own(distributed: ModuleType, kind: Any, threads: int, **options: Any) -> Iterator[Any]:
+def _own(distributed: ModuleType, kind: Any, threads: int, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Start workers on this machine; whatever happens, they end with this process."""
     import dask
 
-    before = {name: os.environ.get(name) for name in _THREADS}  # Dask sets them here for its children to inherit
     environ = {"distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads)}
-    with dask.config.set({**_CONFIG, **environ}), _no_interrupts():
-        cluster = kind(
-            threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0, "dashboard": False}, **options,
-        )  # fmt: skip
+    with dask.config.set({**_CONFIG, **environ}), _environment_kept():  # while they last: Dask looks when one is lost
+        with _no_interrupts():
+            cluster = kind(
+                threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                scheduler_kwargs={"allowed_failures": 0, "dashboard": False}, **options,
+            )  # fmt: skip
+        try:
+            with distributed.Client(cluster) as client:
+                yield client, cluster
+        except BaseException:
+            _abandon(cluster)
+            raise
+        else:
+            _close(cluster)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what Dask sets in the environment of this process for those that it begins to inherit."""
+    before = {name: os.environ.get(name) for name in _THREADS}
     try:
-        with distributed.Client(cluster) as client:
-            yield client
-    except BaseException:
-        _abandon(cluster)
-        raise
-    else:
-        _close(cluster)
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
