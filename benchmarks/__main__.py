@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from fnmatch import filter as filter_names
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,11 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _chosen(patterns: Sequence[str]) -> list[str]:
+    """Names of the cases that patterns mean, each once; without any, of all."""
+    return list(dict.fromkeys(name for pattern in patterns or ["*"] for name in filter_names(CASES, pattern)))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -50,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     here = Path(__file__).resolve().parent
     cache = Path(tempfile.gettempdir()) / "fastprobe-benchmarks"
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; all of them by default")
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}, or patterns as 'bulk*'; all of them by default"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the samples and dimensions, two rounds: a smoke test"
     )
@@ -90,7 +98,7 @@ def _settings(options: argparse.Namespace, parser: argparse.ArgumentParser) -> S
         parser.error("--neuco and --neuco-python go together")
     if options.threads < available_cores() and not can_limit_cores():
         parser.error(f"--threads {options.threads}: this system cannot keep a process on some of its cores")
-    unknown = [name for name in options.cases if name not in CASES]
+    unknown = [pattern for pattern in options.cases if not _chosen([pattern])]
     if unknown:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
     neuco = None
@@ -136,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import_module("scipy.linalg")
     import_module("sklearn.linear_model")
     wrong: list[str] = []
-    for name in options.cases or CASES:
+    for name in _chosen(options.cases):
         settings.log(f"{name}:")
         try:
             with threadpool_limits(limits=settings.threads):

@@ -175,24 +175,26 @@ if __name__ == "__main__":
     child.start()
     for event in ({"event": "begun", "pending": 2}, {"event": "scored", "submission": "a"}):
         sys.stderr.write(json.dumps(event) + "\\n")
-    sys.stderr.write("a remark of somebody else\\n{broken\\n")
+    sys.stderr.write("words of somebody else\\n{broken\\n")
     sys.stderr.flush()
     if sys.argv[1] == "wait":
         time.sleep(60)
     child.kill()
+    if sys.argv[1] == "hang":
+        time.sleep(60)
     sys.exit(int(sys.argv[1]))
 """
 
 
 @pytest.fixture
-def sleeper(tmp_path: Path) -> Callable[[str], WatchedRun]:
+def sleeper(tmp_path: Path) -> Callable[..., WatchedRun]:
     path = tmp_path / "sleeper.py"
     path.write_text(SLEEPER)
-    return lambda how: WatchedRun([sys.executable, str(path), how])
+    return lambda how, **options: WatchedRun([sys.executable, str(path), how], **options)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="this system has no /proc")
-def test_a_run_is_watched_and_its_workers_are_found(sleeper: Callable[[str], WatchedRun]) -> None:
+def test_a_run_is_watched_and_its_workers_are_found(sleeper: Callable[..., WatchedRun]) -> None:
     with sleeper("wait") as process:
         events = process.events()
         assert next(events)["event"] == "begun"
@@ -208,8 +210,13 @@ def test_a_run_is_watched_and_its_workers_are_found(sleeper: Callable[[str], Wat
     assert (peak_bytes(process.pid), cpu_seconds(process.pid)) == (0, 0.0)
 
 
-def test_a_run_that_fails_says_why(sleeper: Callable[[str], WatchedRun]) -> None:
-    with sleeper("3") as process, pytest.raises(BenchmarkError, match=r"(?s)exit status 3 .*somebody else"):
+def test_a_run_that_hangs_is_ended(sleeper: Callable[..., WatchedRun]) -> None:
+    with sleeper("hang", limit=1.0) as process, pytest.raises(BenchmarkError, match="1 submissions and did not end"):
+        process.end()
+
+
+def test_a_run_that_fails_says_why(sleeper: Callable[..., WatchedRun]) -> None:
+    with sleeper("3") as process, pytest.raises(BenchmarkError, match=r"(?s)exit status 3 .*words of somebody else"):
         process.end()
     assert process.told == ["a"]
 

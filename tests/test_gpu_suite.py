@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.gpu import batches, examples
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.batches import pace, repeated, throughput
-from benchmarks.gpu.cases import PARTS, neuco, run_part, sweep_parity
+from benchmarks.gpu.cases import PARTS, neuco, run_part, runs, sweep_parity
 from benchmarks.gpu.cases.ceilings import Ceilings, Floor
 from benchmarks.gpu.cases.kernels import measure_kernel
 from benchmarks.gpu.cases.parity import difference
@@ -41,8 +43,10 @@ from benchmarks.gpu.timing import measure, readable
 from benchmarks.problem import largest_difference, make_problem, restrict
 from benchmarks.workload import make_workload
 from fastprobe.backend.cuda.presence import Presence
+from fastprobe.cluster import ClusterSpec
 from fastprobe.kernels import reference
 from fastprobe.results import Scores
+from fastprobe.runs import Failure, RunReport
 from fastprobe.sweeps.table import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +82,7 @@ def statuses(entries: Mapping[str, Entry]) -> dict[str, str]:
 def test_parts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(PARTS)
-    assert len(PARTS) + 1 <= 8, "no more files than are worth carrying"
+    assert len(PARTS) + 1 <= 9, "no more files than are worth carrying"
 
 
 def test_without_a_gpu_one_line_says_what_to_install(
@@ -771,6 +775,131 @@ def test_a_difference_of_sweeps_is_found_and_named(swept: Sweep) -> None:
     assert sweep_parity.difference(lost, lost, 1e-9).values["fold_difference"] == 0
     with pytest.raises(Missed, match=f"{len(swept) - 1} rows, which are not"):
         sweep_parity.difference(Sweep(swept.table.slice(1), swept.protocol), swept, 1e-9)
+
+
+# --- bulk runs ------------------------------------------------------------------------------------------------------
+
+FILES, STORE, WORKER = "run, from files", "run, from a store", "run, by a worker"
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Have packages count as not installed, and all others as installed."""
+    monkeypatch.setattr("benchmarks.gpu.beside.find_spec", lambda name: None if name in modules else object())
+
+
+def test_runs_are_timed_and_held_to_the_scores_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_START", float("inf"))  # the worker is for another test
+    entries = done("runs")
+    assert statuses(entries) == {
+        "submissions": "ok", "in memory, one call": "ok", FILES: "ok", f"{FILES}: scores": "ok",
+        f"{FILES}, once more": "ok", STORE: "ok", f"{STORE}: scores": "ok", WORKER: "skipped",
+    }  # fmt: skip
+    assert entries[WORKER].text.endswith("seconds were left, and a worker takes longer to start")
+    count = entries["submissions"].values["submissions"]
+    assert count == 8
+    memory = entries["in memory, one call"].values
+    assert memory["per_minute"] == pytest.approx(60 * count / memory["seconds"])
+    for name in (FILES, STORE):
+        values, text = entries[name].values, entries[name].text
+        assert values["per_minute"] == pytest.approx(60 * count / values["seconds"])
+        assert values["per_minute"] / memory["per_minute"] == pytest.approx(share_of_memory(text), abs=6e-4)
+        assert values["seconds"] >= values["stages"]["all"] > 0
+        assert values["shares"] == runs.shares(values["stages"], 1)
+        assert values["shares"][values["waits_for"]] == max(values["shares"].values())
+        assert f"it waits for {values['waits_for']}, " in text
+        scores = entries[f"{name}: scores"]
+        assert scores.text.startswith("48 scores: ")
+        assert scores.values["fold_difference"] == 0, "the same operations on the same device"
+    assert entries[f"{FILES}, once more"].values["finished"] == count
+
+
+def share_of_memory(text: str) -> float:
+    """Percentage that the text of a run tells, as a share."""
+    return float(text.partition("% of those in memory")[0].rpartition(" ")[2]) / 100
+
+
+@pytest.mark.slow
+def test_a_worker_is_timed_and_a_store_is_left_out_without_zarr(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    hide(monkeypatch, "zarr")
+    entries = done("runs")
+    assert entries[STORE] == Entry("skipped", "missing: zarr is not installed")
+    assert f"{STORE}: scores" not in entries
+    assert entries[WORKER].status == entries[f"{WORKER}: scores"].status == "ok", entries
+    values = entries[WORKER].values
+    assert values["per_minute"] > 60 * 8 / values["seconds"], "without the start of the worker"
+    assert len(entries[f"{WORKER}: scores"].values["devices"]) == 2, "another process, on the backend of the CPU"
+
+
+def test_the_worker_has_the_device_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = open_target("cpu")
+    gpus = [replace(cpu, name=name) for name in ("cuda", "cuda:0", "cuda:1")]
+    hide(monkeypatch)
+    assert runs.worker(cpu) == {"cluster": ClusterSpec(workers=1), "device": "cpu"}
+    for target in gpus[:2]:
+        assert runs.worker(target) == {"cluster": ClusterSpec(gpus=1), "device": "cuda"}
+    with pytest.raises(Skipped, match="first GPU, and this is cuda:1"):
+        runs.worker(gpus[2])
+    hide(monkeypatch, "dask_cuda")
+    assert runs.worker(cpu)["device"] == "cpu"
+    with pytest.raises(Skipped, match="dask_cuda is not installed"):
+        runs.worker(gpus[0])
+    hide(monkeypatch, "distributed")
+    with pytest.raises(Skipped, match="distributed is not installed"):
+        runs.worker(cpu)
+
+
+def test_a_run_that_leaves_submissions_out_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure("team", "place", "", "", "place: a bad file", "now", 1)
+
+    def broken(*places: Any, **options: Any) -> RunReport:
+        return RunReport(7, 0, (failure,), False)
+
+    monkeypatch.setattr(runs, "run_all", broken)
+    entries = done("runs")
+    found = {name: entry.text for name, entry in entries.items() if entry.status == "failed"}
+    assert found.keys() == {"submissions", FILES, f"{FILES}, once more", STORE, WORKER}
+    assert found[FILES] == (
+        "of 8 submissions 7 were scored, 0 were there (0 should have been), 1 failed; first place: a bad file"
+    )
+    assert "(8 should have been)" in found[f"{FILES}, once more"]
+    assert not [name for name in entries if name.endswith("scores")]
+
+
+def test_a_run_waits_for_the_thread_that_is_always_at_work() -> None:
+    seconds = {"read": 1.0, "copy": 1.0, "solve": 8.0, "write": 0.5, "all": 2.0}
+    assert runs.shares(seconds, 8) == {"reading": 1.0, "scoring": 0.5, "writing": 0.25}
+    assert runs.shares(seconds, 4)["scoring"] == 1.0
+
+
+def test_scores_of_a_run_that_differ_are_found_and_named(scores: Scores, tmp_path: Path) -> None:
+    def compared(*parts: Scores) -> Finding:
+        run = Path(tempfile.mkdtemp(dir=tmp_path))
+        (run / "scores").mkdir()
+        for i, part in enumerate(parts):
+            pq.write_table(part.to_arrow(), run / "scores" / f"{i}.parquet")
+        return runs.compared(run, scores)
+
+    def but(**more: Any) -> Scores:
+        return Scores([replace(scores.rows[0], **more), *scores.rows[1:]], scores.protocol)
+
+    first, others = (Scores(rows, scores.protocol) for rows in (scores.rows[:1], scores.rows[1:]))
+    assert compared(others, first).text.startswith(f"{len(scores.rows)} scores: fold scores 0.0e+00")
+    with pytest.raises(Missed, match="1 scores missing, 0 that should not be there; first e2s-0, biomass_mean"):
+        compared(others)
+    with pytest.raises(Missed, match="0 scores missing, 1 that should not be there; first e2s-0, biomass_mean"):
+        compared(first, scores)
+    for name in ("submission", "embedding_hash", "label_hash"):
+        with pytest.raises(Missed, match="1 scores missing, 1 that should not be there"):
+            compared(but(**{name: "another"}))
+    by_fold, q = scores.rows[0].fold_scores, scores.rows[0].q
+    assert q is not None
+    with pytest.raises(Missed, match="worst: e2s-0, biomass_mean"):
+        compared(but(fold_scores=tuple(score + 2e-9 for score in by_fold)))  # type: ignore[operator]
+    compared(but(q=q * (1 + runs.Q_TOLERANCE / 2)))
+    for wrong in (q * (1 + runs.Q_TOLERANCE * 2), None):
+        with pytest.raises(Missed, match="relative, which is more than 1e-04"):
+            compared(but(q=wrong))
 
 
 # --- kernels --------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ _REQUIRED = {
 
 _OPTIONAL = (
     "cupy-cuda13x", "cupy-cuda12x", "cupy", "torch", "himalaya", "cuml-cu13", "cuml-cu12", "pytest", "hypothesis",
-    "numba-cuda", "zarr", "pandas", "scikit-learn",
+    "numba-cuda", "zarr", "pandas", "scikit-learn", "dask", "distributed", "dask-cuda",
 )  # fmt: skip
 
 _PROPERTIES = {

@@ -38,6 +38,7 @@ PARTS: Mapping[str, Part] = {
     "probes": Part(
         "time per submission of logistic probes, kernel ridge, the default protocol, the replay of NeuCo-Bench", 4.5
     ),
+    "runs": Part("bulk runs from files, a store and by a worker, beside one call in memory; where they wait", 2.0),
     "peers": Part("torch refits, himalaya, cuML, NeuCo-Bench on the same GPU", 2.5),
 }
 """Every part by its name on the command line, in the order of a full run. A part is a module of the same name here."""
