@@ -20,6 +20,7 @@ from typing import Protocol as Interface
 from fastprobe.backend import Backend, check_device, get_backend
 from fastprobe.errors import InputError
 from fastprobe.protocol import DEFAULT, Protocol
+from fastprobe.runs.ahead import yield_to_others
 from fastprobe.runs.folder import Failure, RunFolder
 from fastprobe.runs.history import is_noted, note
 from fastprobe.runs.inputs import Item
@@ -219,6 +220,7 @@ def _keep_all(source: _Source, keeper: Keeper) -> None:
     written: Future[None] = Future()
 
     def keep() -> None:
+        yield_to_others()
         try:
             while done := source.take():
                 keeper.keep(done)

@@ -80,7 +80,7 @@ class Pipeline:
     def __init__(self, units: Iterable[Unit], scorer: UnitScorer, overwrite: Overwrite, *, most: int) -> None:
         self._scorer, self._overwrite = scorer, overwrite
         self._on_host = scorer.terms.protocol.probe == "neuco"  # it standardises there
-        self._reading = Ahead(map(self._read, units), most=_AHEAD, name="fastprobe-reader")
+        self._reading = Ahead(map(self._read, units), most=_AHEAD, name="fastprobe-reader", yielding=True)
         outcomes = in_order(self._reading, self._score, at_once=self._at_once, most=most)
         self._scoring = Ahead(outcomes, most=_UNWRITTEN, name="fastprobe-scorer")
 
