@@ -214,6 +214,7 @@ def test_difference_from_a_large_reference_can_be_relative() -> None:
 # --- timing ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_contestants_take_turns_and_stop_at_their_budget() -> None:
     order: list[str] = []
 
@@ -332,6 +333,7 @@ def test_neuco_bench_is_run_and_its_files_are_read(workload: Workload, tmp_path:
         run_linear_probe(replace(peer, folder=tmp_path), files, n_folds=2, threads=1)
 
 
+@pytest.mark.slow
 def test_drop_in_answers_as_in_memory(workload: Workload, replayed: ours.Replayed, tmp_path: Path) -> None:
     found = run_drop_in(write_files(workload, tmp_path), n_folds=FOLDS, threads=1)
     assert list(found.q) == sorted(TASKS)
@@ -590,6 +592,7 @@ def test_tasks_alone_have_no_other_samples(workload: Workload, biomass: Workload
     assert np.array_equal(biomass.benchmark.labelled_ids, biomass.submission.ids)
 
 
+@pytest.mark.slow
 def test_leading_dimensions_are_scored_as_in_a_sweep(biomass: Workload) -> None:
     sizes = np.array([1, 7, 20])
     found = our_sweeps.scores_in(our_sweeps.sweep(biomass, FOLDS, sizes=sizes.tolist(), alpha=3.0), sizes)

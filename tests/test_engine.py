@@ -101,6 +101,7 @@ def test_routes_agree_on_real_data(data: Path, alpha: float) -> None:
             assert abs(row.q - wanted.q) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "name"), [("presto", "trained"), ("alphaearth", "alphaearth")])
 def test_path_on_real_data_equals_single_strengths(data: Path, dataset: str, name: str) -> None:
     """Also where the products of the path are done in float32, and the condition number is 1e8."""

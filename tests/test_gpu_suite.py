@@ -571,6 +571,7 @@ def test_floor_is_the_slower_of_bytes_and_flops() -> None:
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_parity_of_the_array_backend() -> None:
     entries = done("parity")
     assert len(entries) == 16 + 7
@@ -628,6 +629,7 @@ def test_a_difference_of_large_scores_is_relative_where_that_was_asked_for(score
         difference([farther], [far], 1e-4, relative=False)
 
 
+@pytest.mark.slow
 def test_ridge_and_its_stages_are_timed() -> None:
     entries = done("ridge", seconds=4.0)
     assert entries["one strength, from pinned memory"].text == "needs a GPU"
@@ -669,6 +671,7 @@ def test_the_kernel_path_is_refits() -> None:
     assert largest_difference(found, expected) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_replay_is_timed() -> None:
     context = Context(TINY, open_target("cpu"), ledger(4.0))
     with context.target.session():
